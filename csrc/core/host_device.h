@@ -1,0 +1,11 @@
+// The one macro that lets the same function serve the CPU loops and the CUDA kernels.
+//
+// Always inlined: a function called from a loop that is compiled once per instruction set (simd.h)
+// must become part of that loop, or it would be compiled for the baseline only.
+#pragma once
+
+#if defined(__CUDACC__)
+#define FASTLOSS_HOST_DEVICE __host__ __device__ __forceinline__
+#else
+#define FASTLOSS_HOST_DEVICE inline __attribute__((always_inline))
+#endif

@@ -1,0 +1,113 @@
+// The log-sum-exp state of the whole house: log Σ exp(score) kept as (max, Σ exp(score − max)).
+//
+// A monoid: `LseState{}` is the empty sum, `merge` is associative up to rounding (Milakov &
+// Gimelshein 2018, arXiv:1805.02867). −inf scores are masked terms; a NaN score makes the sum NaN.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "core/math.h"
+
+namespace fastloss {
+
+template <class T>
+struct LseState {
+  T max = -math::kInfinity<T>;
+  T sum = 0;
+
+  // −inf − −inf is NaN: with nothing but masked terms the shift is 0 and every term exp(−inf) = 0.
+  FASTLOSS_HOST_DEVICE static T shift(T max) {
+    return max == -math::kInfinity<T> ? T(0) : max;
+  }
+
+  FASTLOSS_HOST_DEVICE void merge(const LseState& other) {
+    const T larger = other.max > max ? other.max : max;
+    const T reference = shift(larger);
+    sum = sum * math::exp(max - reference) + other.sum * math::exp(other.max - reference);
+    max = larger;
+  }
+
+  FASTLOSS_HOST_DEVICE void push(T score) { merge(LseState{score, score == -math::kInfinity<T> ? T(0) : T(1)}); }
+
+  // log Σ exp(score); −inf when empty.
+  FASTLOSS_HOST_DEVICE T value() const {
+    using std::log;
+    return max + log(sum);
+  }
+};
+
+template <class T>
+FASTLOSS_HOST_DEVICE T span_max(const T* similarity, const T* bias, int64_t count) {
+  T max = -math::kInfinity<T>;
+#pragma omp simd reduction(max : max)
+  for (int64_t j = 0; j < count; ++j) {
+    const T score = similarity[j] + bias[j];
+    max = score > max ? score : max;
+  }
+  return max;
+}
+
+// State of the scores similarity[j] + bias[j].
+template <class T>
+FASTLOSS_HOST_DEVICE LseState<T> lse_of_span(const T* __restrict similarity,
+                                             const T* __restrict bias, int64_t count) {
+  const T max = span_max(similarity, bias, count);
+  const T reference = LseState<T>::shift(max);
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < count; ++j) sum += math::exp(similarity[j] + bias[j] - reference);
+  return {max, sum};
+}
+
+// The same, and similarity[j] becomes exp(score_j − max) · factor[j]. With the row's log-sum-exp
+// known later, one multiplication by exp(max − lse) makes it the probability: one exp an element
+// for loss and gradient together.
+template <class T>
+FASTLOSS_HOST_DEVICE LseState<T> weigh_span(T* __restrict similarity, const T* __restrict bias,
+                                            const T* __restrict factor, int64_t count) {
+  const T max = span_max(similarity, bias, count);
+  const T reference = LseState<T>::shift(max);
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < count; ++j) {
+    const T term = math::exp(similarity[j] + bias[j] - reference);
+    sum += term;
+    similarity[j] = term * factor[j];
+  }
+  return {max, sum};
+}
+
+// Sum and number of the scores that are not masked: what a uniform target needs of a row.
+template <class T>
+struct ScoreSum {
+  T total = 0;
+  T count = 0;
+
+  FASTLOSS_HOST_DEVICE void push(T score) {
+    const bool allowed = !(score == -math::kInfinity<T>);
+    total += allowed ? score : T(0);
+    count += allowed ? T(1) : T(0);
+  }
+  FASTLOSS_HOST_DEVICE void merge(const ScoreSum& other) {
+    total += other.total;
+    count += other.count;
+  }
+};
+
+template <class T>
+FASTLOSS_HOST_DEVICE ScoreSum<T> sum_of_span(const T* __restrict similarity,
+                                             const T* __restrict bias, int64_t count) {
+  T total = 0;
+  T allowed = 0;
+#pragma omp simd reduction(+ : total, allowed)
+  for (int64_t j = 0; j < count; ++j) {
+    const T score = similarity[j] + bias[j];
+    const bool masked = score == -math::kInfinity<T>;
+    total += masked ? T(0) : score;
+    allowed += masked ? T(0) : T(1);
+  }
+  return {total, allowed};
+}
+
+}  // namespace fastloss

@@ -1,0 +1,67 @@
+// The pairwise engine: losses of the n × m scores of two embedding sets, the matrix never stored.
+//
+// Score s_ij = z_ij + bias_j with z the scaled similarity (similarity.h). Every row i has one
+// *target* column; its score has `margin` taken off the similarity. The columns of the target's
+// group (keys with the target's id) leave the row, all but the target itself. A row may own h
+// further keys beside the shared ones (`negatives`).
+//
+// A loss is a functor (losses/info_nce.h is the model) that gives
+//     Value               accumulation type T
+//     State               monoid over the scores of a row without the target's; State{} is empty
+//     Row                 plain struct of T: the row's value and what dscore needs; counts()
+//     push(z, bias, count) const → State          one span of a row, masked scores being −inf
+//     finish(State, target_score) const → Row     also fills Row::dtarget = ∂L/∂s_target
+//     dscore(score, Row) → ∂L/∂s                  of every other score; 0 for −inf
+//     weighs(), weigh(…), weigh_factor(…)         optional short cut: dscore = weight · row factor
+// The engine guarantees: every kept pair reaches exactly one push per forward pass and exactly one
+// dscore (or weigh) per gradient pass; masks are written before the functor sees a span; spans are
+// at most kMaxTileCols long; all reductions run in a fixed order.
+#pragma once
+
+#include <cstdint>
+
+#include "engines/similarity.h"
+
+namespace fastloss {
+
+constexpr int64_t kTileRows = 128;
+constexpr int64_t kMaxTileCols = 256;
+
+// Keys by id: the columns order[begin[j] … end[j]) ascending are those with the id of column j.
+// Without ids (order = nullptr) every column is alone.
+struct KeyGroups {
+  const int64_t* order = nullptr;
+  const int64_t* begin = nullptr;
+  const int64_t* end = nullptr;
+};
+
+// S is the stored type, T the accumulation type.
+template <class S, class T>
+struct PairwiseInput {
+  int64_t n, m, d, h;
+  const S* query;         // (n, d)
+  const S* key;           // (m, d)
+  const S* negatives;     // (n, h, d)
+  const T* key_bias;      // (m) or null
+  const int64_t* target;  // (n), each in [0, m)
+  KeyGroups groups;
+  Similarity similarity;
+  T scale;                // > 0
+  T margin;
+  int64_t workspace;      // bytes
+};
+
+// Gradients of Σ_i row_grad_i · L_i; null = not wanted.
+template <class T>
+struct PairwiseGradients {
+  T* query = nullptr;       // (n, d)
+  T* key = nullptr;         // (m, d)
+  T* key_bias = nullptr;    // (m)
+  double* scale = nullptr;  // ∂/∂scale
+  // ∂/∂negatives_ih = own[i][h][0] · (query_i − own[i][h][1] · negatives_ih)
+  T* own = nullptr;         // (n, h, 2)
+
+  bool any() const { return query || key || key_bias || scale || own; }
+};
+
+}  // namespace fastloss

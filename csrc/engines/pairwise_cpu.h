@@ -1,0 +1,143 @@
+// The CPU loops of the pairwise engine (contract: pairwise.h).
+//
+// Keys are cut into *panels* of kMaxTileCols columns, queries into blocks of kTileRows rows. A tile
+// of scores is one small library product; the epilogue runs over it once while it is in cache.
+//   forward            tiles live in per-thread scratch; a row's spans merge into its State: 1 G.
+//   forward_gradient   a chunk of complete rows is kept (panel by panel, within the workspace). Its
+//                      tiles are pushed as they are made; then the rows are finished, the tiles
+//                      turned into coefficients w in place, and two products give both gradients:
+//                      3 G. `weigh` leaves exp(s − span max) in the tile, so that the turning is a
+//                      multiplication; losses that cannot (weighs() = false), and gradients for
+//                      bias, scale or distances, keep the scores and take `dscore`.
+//   backward           rows known: rectangles of the matrix are recomputed, then as above: 4 G
+//                      together with forward.
+// Key gradients accumulate feature-major, (d × panel) blocks, because then w is read as it lies;
+// they are turned once at the end. A task owns the rows or the panel it writes: nothing is shared,
+// no order depends on timing.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "core/simd.h"
+#include "engines/host.h"
+#include "engines/operand.h"
+#include "engines/pairwise.h"
+#include "engines/row_statistics.h"
+
+namespace fastloss {
+
+template <class Loss, class S>
+class PairwiseCpu {
+ public:
+  using T = typename Loss::Value;
+  using State = typename Loss::State;
+  using Row = typename Loss::Row;
+
+  PairwiseCpu(const PairwiseInput<S, T>& input, const Loss& loss)
+      : in_(input),
+        loss_(loss),
+        operands_(input.similarity, input.query, input.n, input.key, input.m, input.d),
+        target_similarity_(input.n),
+        own_state_(input.h > 0 ? input.n : 0),
+        own_(input.h > 0 ? input.n * input.h : 0),
+        cols_(panel_cols()),
+        panels_((input.m + cols_ - 1) / cols_),
+        scratch_size_(scratch_size(cols_)),
+        scratch_(host::threads() * scratch_size_),
+        zeros_(kMaxTileCols, T(0)) {}
+
+  void forward(Row* rows);
+
+  // row_grad(i): the factor of row i's gradient, asked once the row is known.
+  template <class RowGrad>
+  void forward_gradient(Row* rows, const RowGrad& row_grad, const PairwiseGradients<T>& gradients);
+
+  // After forward, or with rows saved from one.
+  template <class RowGrad>
+  void backward(const Row* rows, const RowGrad& row_grad, const PairwiseGradients<T>& gradients);
+
+ private:
+  // A rectangle of the matrix that is kept: `rows` rows from `row`, `panels` panels from `panel`.
+  // Tile (panel p, row r) starts at scores + (p · capacity + r) · cols_.
+  struct Chunk {
+    int64_t row, rows, panel, panels;
+    bool first_rows, first_panels;  // nothing has been accumulated yet for these columns / rows
+  };
+
+  struct Accumulators;
+
+  int64_t blocks(int64_t rows) const { return (rows + kTileRows - 1) / kTileRows; }
+  int64_t panel_width(int64_t panel) const { return std::min(cols_, in_.m - panel * cols_); }
+  const T* bias_of(int64_t panel) const {
+    return in_.key_bias != nullptr ? in_.key_bias + panel * cols_ : zeros_.data();
+  }
+
+  // Per-thread scratch: one packed panel, one tile, and room for copies of rows.
+  int64_t scratch_size(int64_t cols) const {
+    return cols * in_.d + 8 * in_.d + kTileRows * cols + (kTileRows + cols) * in_.d;
+  }
+  int64_t panel_cols() const {
+    int64_t cols = kMaxTileCols;
+    while (cols > 32 && host::threads() * scratch_size(cols) * int64_t{sizeof(T)} >
+                            in_.workspace / 2) {
+      cols /= 2;
+    }
+    return cols;
+  }
+  T* packed_panel(int64_t slot) const { return scratch_.data() + slot * scratch_size_; }
+  T* strip(int64_t slot) const { return packed_panel(slot) + cols_ * in_.d; }
+  T* tile(int64_t slot) const { return strip(slot) + 8 * in_.d; }
+  T* query_copy(int64_t slot) const { return tile(slot) + kTileRows * cols_; }
+  T* key_copy(int64_t slot) const { return query_copy(slot) + kTileRows * in_.d; }
+
+  void pack_panel(int64_t panel, int64_t slot) const {
+    operands_.key.transposed(panel * cols_, panel_width(panel), nullptr, strip(slot),
+                             packed_panel(slot), cols_);
+  }
+
+  template <class Visit>
+  void score_tile(int64_t row, int64_t rows, int64_t panel, int64_t slot, T* out,
+                  const Visit& visit);
+  FASTLOSS_HOST_DEVICE void recompute_close(int64_t row, int64_t panel, T* span) const;
+  FASTLOSS_HOST_DEVICE void mask_group(int64_t row, int64_t panel, T* span) const;
+
+  void own_scores(int64_t row, int64_t rows, int64_t slot);
+  Row finish_row(int64_t row, State state) const;
+
+  void chunk_scores(const Chunk& chunk, Accumulators& acc, int mode);
+  template <class RowGrad>
+  void chunk_gradients(const Chunk& chunk, const Row* rows, const RowGrad& row_grad,
+                       const PairwiseGradients<T>& gradients, Accumulators& acc, bool weighed);
+  FASTLOSS_HOST_DEVICE void coefficients_of_span(int64_t row, int64_t panel, const Row& saved,
+                                                 T grad, T* span, T* bias_sum, T* col_sum,
+                                                 Accumulators& acc) const;
+  FASTLOSS_HOST_DEVICE void set_target(int64_t row, int64_t panel, const Row& saved, T grad,
+                                       T* span, T* bias_sum, T* col_sum, Accumulators& acc) const;
+  FASTLOSS_HOST_DEVICE void finish_row_gradient(const T* x, T unit, T factor, T sum,
+                                                T* grad) const;
+  template <class RowGrad>
+  void finish_queries(const Row* rows, const RowGrad& row_grad,
+                      const PairwiseGradients<T>& gradients, Accumulators& acc);
+  void finish_keys(const PairwiseGradients<T>& gradients, const Accumulators& acc);
+  template <class RowGrad>
+  void finish(const Row* rows, const RowGrad& row_grad, const PairwiseGradients<T>& gradients,
+              Accumulators& acc);
+  int64_t chunk_rows(int64_t panels) const;
+  const T* row_factor(int64_t row) const;
+
+  PairwiseInput<S, T> in_;
+  Loss loss_;
+  Operands<S, T> operands_;
+  host::Buffer<T> target_similarity_;  // z of the target, margin not taken off
+  host::Buffer<State> own_state_;      // state of a row's own negatives
+  host::Buffer<T> own_;                // their z
+  int64_t cols_, panels_, scratch_size_;
+  host::Buffer<T> scratch_;
+  host::Buffer<T> zeros_;
+};
+
+}  // namespace fastloss
+
+#include "engines/pairwise_cpu_forward.inl"
+#include "engines/pairwise_cpu_gradient.inl"

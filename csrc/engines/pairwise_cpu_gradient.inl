@@ -1,0 +1,417 @@
+// PairwiseCpu: chunks of the score matrix and the gradients they give (included by pairwise_cpu.h).
+
+namespace fastloss {
+
+// Chunks shorter than this pay more for reading and writing the key gradient again and again than
+// recomputing the scores would cost.
+constexpr int64_t kMinChunkRows = 64;
+// Chunks beyond this size only leave the cache.
+constexpr int64_t kChunkBytes = int64_t{16} << 20;
+
+template <class Loss, class S>
+struct PairwiseCpu<Loss, S>::Accumulators {
+  // Chunk capacity: `rows` rows of `panels` panels.
+  Accumulators(const PairwiseCpu& engine, const PairwiseGradients<T>& gradients, int64_t rows,
+               int64_t panels)
+      : capacity(rows),
+        distance(is_distance(engine.in_.similarity)),
+        scores(panels * rows * engine.cols_),
+        spans(panels * rows),
+        queries(gradients.key ? engine.in_.d * rows : 0),
+        key(gradients.key ? engine.panels_ * engine.in_.d * engine.cols_ : 0),
+        row_moment(gradients.scale ? engine.in_.n : 0, 0.0),
+        row_sum(distance ? engine.in_.n : 0, T(0)),
+        col_sum(distance && gradients.key ? engine.in_.m : 0, T(0)),
+        block_bias(gradients.key_bias ? engine.blocks(rows) * panels * engine.cols_ : 0),
+        block_col_sum(col_sum.size() ? engine.blocks(rows) * panels * engine.cols_ : 0) {}
+
+  int64_t capacity;
+  bool distance;
+  host::Buffer<T> scores;           // the chunk: scores, then coefficients w
+  host::Buffer<State> spans;        // (panels, rows): state of every span of the chunk
+  host::Buffer<T> queries;          // (d, capacity): the chunk's queries, feature-major
+  host::Buffer<T> key;              // (all panels, d, cols): key gradient, feature-major
+  host::Buffer<double> row_moment;  // (n): Σ_j ∂L/∂s_ij · z_ij
+  host::Buffer<T> row_sum;          // (n): Σ_j w_ij
+  host::Buffer<T> col_sum;          // (m): Σ_i w_ij
+  host::Buffer<T> block_bias;       // per block of rows, per column of the chunk: Σ ∂L/∂s
+  host::Buffer<T> block_col_sum;    // the same of w
+};
+
+enum ChunkMode { kWeigh, kPush, kScoresOnly };
+
+// Fills the chunk with similarities (kScoresOnly, kPush) or weights (kWeigh), and the span states.
+template <class Loss, class S>
+void PairwiseCpu<Loss, S>::chunk_scores(const Chunk& chunk, Accumulators& acc, int mode) {
+  // One task packs a panel once and meets it with a run of blocks; short runs if panels are few.
+  const int64_t all_blocks = blocks(chunk.rows);
+  const int64_t wanted = (2 * host::threads() + chunk.panels - 1) / chunk.panels;
+  const int64_t runs = std::min(all_blocks, wanted);
+  host::for_each_task(chunk.panels * runs, [&](int64_t task, int64_t slot) {
+    const int64_t p = task / runs, run = task % runs;
+    const int64_t panel = chunk.panel + p;
+    const int64_t width = panel_width(panel);
+    const T* const bias = bias_of(panel);
+    const T* const factor = operands_.key_statistic.data() + panel * cols_;
+    pack_panel(panel, slot);
+    for (int64_t b = run * all_blocks / runs; b < (run + 1) * all_blocks / runs; ++b) {
+      const int64_t r0 = b * kTileRows;
+      T* const out = acc.scores.data() + (p * acc.capacity + r0) * cols_;
+      State* const states = acc.spans.data() + p * acc.capacity + r0;
+      score_tile(chunk.row + r0, std::min(kTileRows, chunk.rows - r0), panel, slot, out,
+                 [=, this](int64_t r, T* span) FASTLOSS_SIMD_LOOP {
+                   if (mode == kWeigh) states[r] = loss_.weigh(span, bias, factor, width);
+                   if (mode == kPush) states[r] = loss_.push(span, bias, width);
+                 });
+    }
+    host::multiply_done();
+  });
+}
+
+// Turns the chunk's tiles into coefficients and multiplies them into the gradients.
+template <class Loss, class S>
+template <class RowGrad>
+void PairwiseCpu<Loss, S>::chunk_gradients(const Chunk& chunk, const Row* rows,
+                                           const RowGrad& row_grad,
+                                           const PairwiseGradients<T>& gradients,
+                                           Accumulators& acc, bool weighed) {
+  const int64_t d = in_.d;
+  const int64_t wide = chunk.panels * cols_;
+  // Blocks of rows own the rows of the query gradient.
+  const int64_t share = (chunk.rows + host::threads() - 1) / host::threads();
+  const int64_t block_rows = std::min(kTileRows, std::max<int64_t>(16, (share + 15) / 16 * 16));
+  const bool by_block = acc.block_bias.size() || acc.block_col_sum.size();
+  const int64_t step = by_block ? kTileRows : block_rows;
+  host::for_each_task((chunk.rows + step - 1) / step, [&](int64_t block, int64_t slot) {
+    const int64_t r0 = block * step;
+    const int64_t count = std::min(step, chunk.rows - r0);
+    const int64_t row0 = chunk.row + r0;
+    T* const bias_sums = gradients.key_bias ? acc.block_bias.data() + block * wide : nullptr;
+    T* const col_sums = acc.col_sum.size() ? acc.block_col_sum.data() + block * wide : nullptr;
+    if (bias_sums) std::fill(bias_sums, bias_sums + wide, T(0));
+    if (col_sums) std::fill(col_sums, col_sums + wide, T(0));
+    if (gradients.key) {
+      operands_.query.transposed(row0, count, row_factor(row0), strip(slot),
+                                 acc.queries.data() + r0, acc.capacity);
+    }
+    for (int64_t p = 0; p < chunk.panels; ++p) {
+      const int64_t panel = chunk.panel + p;
+      const int64_t width = panel_width(panel);
+      T* const out = acc.scores.data() + (p * acc.capacity + r0) * cols_;
+      const State* const states = acc.spans.data() + p * acc.capacity + r0;
+      T* const bias_sum = bias_sums ? bias_sums + p * cols_ : nullptr;
+      T* const col_sum = col_sums ? col_sums + p * cols_ : nullptr;
+      simd::dispatch([=, this, &row_grad, &acc]() FASTLOSS_SIMD_LOOP {
+        for (int64_t r = 0; r < count; ++r) {
+          T* const span = out + r * cols_;
+          if (weighed) {
+            const T factor = row_grad(row0 + r) * loss_.weigh_factor(states[r], rows[row0 + r]);
+#pragma omp simd
+            for (int64_t j = 0; j < width; ++j) span[j] *= factor;
+          } else {
+            coefficients_of_span(row0 + r, panel, rows[row0 + r], row_grad(row0 + r), span,
+                                 bias_sum, col_sum, acc);
+          }
+          set_target(row0 + r, panel, rows[row0 + r], row_grad(row0 + r), span, bias_sum, col_sum,
+                     acc);
+        }
+      });
+      if (gradients.query) {
+        host::multiply(count, d, width, out, cols_,
+                       operands_.key.block(panel * cols_, width, key_copy(slot)), d,
+                       gradients.query + row0 * d, d, !(chunk.first_panels && p == 0));
+      }
+    }
+    host::multiply_done();
+  });
+  if (!gradients.key && !by_block) return;
+  // Panels own the columns of the key gradient.
+  // … or, where panels are few, some of their features.
+  const int64_t slices =
+      std::min((d + 15) / 16, (2 * host::threads() + chunk.panels - 1) / chunk.panels);
+  host::for_each_task(chunk.panels * slices, [&](int64_t task, int64_t) {
+    const int64_t p = task / slices, slice = task % slices;
+    const int64_t panel = chunk.panel + p;
+    const int64_t width = panel_width(panel);
+    if (gradients.key) {
+      const int64_t from = slice * d / slices, to = (slice + 1) * d / slices;
+      host::multiply(to - from, width, chunk.rows, acc.queries.data() + from * acc.capacity,
+                     acc.capacity, acc.scores.data() + p * acc.capacity * cols_, cols_,
+                     acc.key.data() + (panel * d + from) * cols_, cols_, !chunk.first_rows);
+      host::multiply_done();
+    }
+    if (slice != 0) return;
+    for (int64_t block = 0; block < blocks(chunk.rows); ++block) {
+      for (int64_t j = 0; j < width; ++j) {
+        const int64_t from = block * wide + p * cols_ + j;
+        if (gradients.key_bias) gradients.key_bias[panel * cols_ + j] += acc.block_bias[from];
+        if (acc.col_sum.size()) acc.col_sum[panel * cols_ + j] += acc.block_col_sum[from];
+      }
+    }
+  });
+}
+
+// Inverse norms that the queries carry in the key gradient; the other similarities need no factor.
+template <class Loss, class S>
+const typename Loss::Value* PairwiseCpu<Loss, S>::row_factor(int64_t row) const {
+  return in_.similarity == Similarity::kCosine ? operands_.query_statistic.data() + row : nullptr;
+}
+
+// The general way from scores to coefficients, in place.
+template <class Loss, class S>
+FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::coefficients_of_span(
+    int64_t row, int64_t panel, const Row& saved, T grad, T* __restrict span,
+    T* __restrict bias_sum, T* __restrict col_sum, Accumulators& acc) const {
+  const int64_t width = panel_width(panel);
+  const T* __restrict bias = bias_of(panel);
+  const T* __restrict cols = operands_.key_statistic.data() + panel * cols_;
+  T dscore[kMaxTileCols];
+#pragma omp simd
+  for (int64_t j = 0; j < width; ++j) dscore[j] = grad * loss_.dscore(span[j] + bias[j], saved);
+  if (acc.row_moment.size()) {
+    T moment = 0;
+#pragma omp simd reduction(+ : moment)
+    for (int64_t j = 0; j < width; ++j) {
+      moment += span[j] == -math::kInfinity<T> ? T(0) : dscore[j] * span[j];
+    }
+    acc.row_moment[row] += static_cast<double>(moment);
+  }
+  if (bias_sum) {
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) bias_sum[j] += dscore[j];
+  }
+  if (!acc.distance) {
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) span[j] = dscore[j] * cols[j];
+    return;
+  }
+  const Similarity kind = in_.similarity;
+  const T scale = in_.scale;
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < width; ++j) {
+    span[j] = coefficient(kind, scale, span[j], cols[j], dscore[j]);
+    sum += span[j];
+  }
+  acc.row_sum[row] += sum;
+  if (col_sum) {
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) col_sum[j] += span[j];
+  }
+}
+
+// The target's element, which the loops above saw masked.
+template <class Loss, class S>
+FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::set_target(int64_t row, int64_t panel,
+                                                           const Row& saved, T grad, T* span,
+                                                           T* bias_sum, T* col_sum,
+                                                           Accumulators& acc) const {
+  const int64_t j = in_.target[row] - panel * cols_;
+  if (j < 0 || j >= panel_width(panel)) return;
+  const T z = target_similarity_[row];
+  const T dscore = grad * saved.dtarget;
+  const T w = coefficient(in_.similarity, in_.scale, z,
+                          operands_.key_statistic[in_.target[row]], dscore);
+  span[j] = w;
+  if (acc.row_moment.size()) {
+    acc.row_moment[row] += static_cast<double>(dscore * (z - in_.scale * in_.margin));
+  }
+  if (bias_sum) bias_sum[j] += dscore;
+  if (acc.distance) acc.row_sum[row] += w;
+  if (col_sum) col_sum[j] += w;
+}
+
+// What remains of the query gradient: own negatives, then the factor and the second term of the
+// similarity's derivative.
+template <class Loss, class S>
+template <class RowGrad>
+void PairwiseCpu<Loss, S>::finish_queries(const Row* rows, const RowGrad& row_grad,
+                                          const PairwiseGradients<T>& gradients,
+                                          Accumulators& acc) {
+  const bool own = in_.h > 0 && (gradients.query || gradients.own || gradients.scale);
+  if (!gradients.query && !own) return;
+  host::for_each_task(blocks(in_.n), [&](int64_t block, int64_t slot) {
+    T* const query = query_copy(slot);
+    T* const key = key_copy(slot);
+    simd::dispatch([=, this, &row_grad, &gradients, &acc]() FASTLOSS_SIMD_LOOP {
+      const int64_t d = in_.d;
+      const Operand<S, T> negatives{in_.negatives, in_.n * in_.h, d};
+      const int64_t last = std::min(in_.n, (block + 1) * kTileRows);
+      for (int64_t i = block * kTileRows; i < last; ++i) {
+        T* __restrict grad = gradients.query ? gradients.query + i * d : nullptr;
+        operands_.query.load(i, query);
+        const T unit = operands_.query_statistic[i];
+        const T magnitude =
+            operands_.query.magnitude != nullptr ? operands_.query.magnitude[i] : T(1);
+        for (int64_t k = 0; own && k < in_.h; ++k) {
+          const T z = own_[i * in_.h + k];
+          const T dscore = row_grad(i) * loss_.dscore(z, rows[i]);
+          negatives.load(i * in_.h + k, key);
+          const T norm =
+              in_.similarity == Similarity::kCosine ? inverse_norm(key, d) : T(1);
+          const T w = coefficient(in_.similarity, in_.scale, z, norm, dscore);
+          if (gradients.scale && dscore != T(0)) {
+            acc.row_moment[i] += static_cast<double>(dscore * z);
+          }
+          if (acc.distance) {
+            // The difference itself: nothing cancels when the rows share an offset.
+            if (grad) {
+              const S* const stored = in_.query + i * d;
+#pragma omp simd
+              for (int64_t c = 0; c < d; ++c) grad[c] += w * (key[c] - static_cast<T>(stored[c]));
+            }
+          } else if (grad) {
+#pragma omp simd
+            for (int64_t c = 0; c < d; ++c) grad[c] += w * key[c];
+          }
+          if (gradients.own) {
+            T* const out = gradients.own + 2 * (i * in_.h + k);
+            const T factor = unit * magnitude;  // 1 for dot; squared norms do not enter
+            out[0] = acc.distance ? w : in_.scale * w * factor;
+            out[1] = acc.distance ? T(1)
+                     : in_.similarity == Similarity::kDot || factor == T(0)
+                         ? T(0)
+                         : z * norm / (in_.scale * factor);
+          }
+        }
+        if (grad) {
+          const bool cosine = in_.similarity == Similarity::kCosine;
+          finish_row_gradient(query, unit, cosine ? in_.scale * unit * magnitude : in_.scale,
+                              acc.distance ? acc.row_sum[i] : T(0), grad);
+        }
+      }
+    });
+  });
+}
+
+// From Σ w · (other rows) to the gradient of one row x (as multiplied), in place.
+template <class Loss, class S>
+FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::finish_row_gradient(const T* __restrict x, T unit,
+                                                                    T factor, T sum,
+                                                                    T* __restrict grad) const {
+  const int64_t d = in_.d;
+  if (is_distance(in_.similarity)) {
+#pragma omp simd
+    for (int64_t c = 0; c < d; ++c) grad[c] -= sum * x[c];
+    return;
+  }
+  const T along = in_.similarity == Similarity::kCosine ? detail::dot(grad, x, d) * unit * unit
+                                                        : T(0);
+#pragma omp simd
+  for (int64_t c = 0; c < d; ++c) grad[c] = factor * (grad[c] - along * x[c]);
+}
+
+// Key gradients from feature-major panels to rows, and the rest of the similarity's derivative.
+template <class Loss, class S>
+void PairwiseCpu<Loss, S>::finish_keys(const PairwiseGradients<T>& gradients,
+                                       const Accumulators& acc) {
+  if (!gradients.key) return;
+  host::for_each_task(panels_, [&](int64_t panel, int64_t slot) {
+    T* const key = key_copy(slot);
+    simd::dispatch([=, this, &gradients, &acc]() FASTLOSS_SIMD_LOOP {
+      const int64_t d = in_.d;
+      const int64_t first = panel * cols_;
+      const int64_t width = panel_width(panel);
+      detail::transpose(acc.key.data() + panel * d * cols_, cols_, d, width,
+                        gradients.key + first * d, d);
+      for (int64_t j = first; j < first + width; ++j) {
+        operands_.key.load(j, key);
+        // The accumulated coefficients carry the key's inverse norm already.
+        const T unit = operands_.key_statistic[j];
+        const T magnitude = operands_.key.magnitude != nullptr ? operands_.key.magnitude[j] : T(1);
+        finish_row_gradient(key, unit, in_.scale * magnitude, acc.distance ? acc.col_sum[j] : T(0),
+                            gradients.key + j * d);
+      }
+    });
+  });
+}
+
+// Room for a chunk: what the workspace leaves beside the threads' scratch.
+template <class Loss, class S>
+int64_t PairwiseCpu<Loss, S>::chunk_rows(int64_t panels) const {
+  const int64_t row = panels * cols_ * int64_t{sizeof(T)};
+  const int64_t beside = panels * int64_t{sizeof(State)} + in_.d * int64_t{sizeof(T)} +
+                         2 * row / kTileRows;  // span states, turned queries, column sums
+  const int64_t scratch = scratch_.size() * int64_t{sizeof(T)};
+  const int64_t left = std::max(in_.workspace / 4, in_.workspace - scratch);
+  int64_t rows = std::min(left / (row + beside), std::max(2 * kTileRows, kChunkBytes / row));
+  if (rows >= in_.n) return in_.n;
+  if (rows >= kTileRows) return rows / kTileRows * kTileRows;
+  return std::max<int64_t>(16, rows / 16 * 16);
+}
+
+template <class Loss, class S>
+template <class RowGrad>
+void PairwiseCpu<Loss, S>::forward_gradient(Row* rows, const RowGrad& row_grad,
+                                            const PairwiseGradients<T>& gradients) {
+  if (in_.n == 0) return;
+  const int64_t capacity = chunk_rows(panels_);
+  if (capacity < std::min(in_.n, kMinChunkRows)) {
+    forward(rows);
+    backward(rows, row_grad, gradients);
+    return;
+  }
+  Accumulators acc(*this, gradients, capacity, panels_);
+  const bool weighed =
+      loss_.weighs() && !acc.distance && !gradients.scale && !gradients.key_bias;
+  for (int64_t first = 0; first < in_.n; first += capacity) {
+    const Chunk chunk{first, std::min(capacity, in_.n - first), 0, panels_, first == 0, true};
+    chunk_scores(chunk, acc, weighed ? kWeigh : kPush);
+    host::for_each_task(blocks(chunk.rows), [&](int64_t block, int64_t slot) {
+      const int64_t begin = block * kTileRows;
+      const int64_t end = std::min(chunk.rows, begin + kTileRows);
+      own_scores(first + begin, end - begin, slot);
+      for (int64_t r = begin; r < end; ++r) {
+        State state;
+        for (int64_t p = 0; p < panels_; ++p) state.merge(acc.spans[p * capacity + r]);
+        rows[first + r] = finish_row(first + r, state);
+      }
+    });
+    chunk_gradients(chunk, rows, row_grad, gradients, acc, weighed);
+  }
+  finish(rows, row_grad, gradients, acc);
+}
+
+template <class Loss, class S>
+template <class RowGrad>
+void PairwiseCpu<Loss, S>::backward(const Row* rows, const RowGrad& row_grad,
+                                    const PairwiseGradients<T>& gradients) {
+  if (in_.n == 0) return;
+  // Rectangles of up to 1024 rows: enough that reading and writing the key gradient of a panel
+  // costs little beside the product that adds to it; as many panels as fit.
+  int64_t panels = panels_;
+  while (panels > 1 && chunk_rows(panels) < std::min<int64_t>(in_.n, 8 * kTileRows)) {
+    panels = (panels + 1) / 2;
+  }
+  const int64_t capacity = chunk_rows(panels);
+  Accumulators acc(*this, gradients, capacity, panels);
+  if (in_.h > 0) {
+    host::for_each_task(blocks(in_.n), [&](int64_t block, int64_t slot) {
+      const int64_t begin = block * kTileRows;
+      own_scores(begin, std::min(in_.n, begin + kTileRows) - begin, slot);
+    });
+  }
+  for (int64_t panel = 0; panel < panels_; panel += panels) {
+    for (int64_t first = 0; first < in_.n; first += capacity) {
+      const Chunk chunk{first, std::min(capacity, in_.n - first), panel,
+                        std::min(panels, panels_ - panel), first == 0, panel == 0};
+      chunk_scores(chunk, acc, kScoresOnly);
+      chunk_gradients(chunk, rows, row_grad, gradients, acc, false);
+    }
+  }
+  finish(rows, row_grad, gradients, acc);
+}
+
+template <class Loss, class S>
+template <class RowGrad>
+void PairwiseCpu<Loss, S>::finish(const Row* rows, const RowGrad& row_grad,
+                                  const PairwiseGradients<T>& gradients, Accumulators& acc) {
+  finish_queries(rows, row_grad, gradients, acc);
+  finish_keys(gradients, acc);
+  if (!gradients.scale) return;
+  double moment = 0;
+  for (int64_t i = 0; i < in_.n; ++i) moment += acc.row_moment[i];
+  *gradients.scale = moment / static_cast<double>(in_.scale);
+}
+
+}  // namespace fastloss

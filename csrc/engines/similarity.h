@@ -1,0 +1,84 @@
+// From raw products to similarities and back: the only place that knows the four of them.
+//
+// The products give x_ij = ⟨q_i, k_j⟩ of the rows as multiplied (operand.h). Scaled similarity z:
+//     dot        z = scale · x
+//     cosine     z = scale · u_i v_j x                u, v: inverse norms, 0 for a zero row
+//     sqeuclidean z = −scale · D,   D = a_i + b_j − 2x  a, b: squared norms of the centred rows
+//     euclidean  z = −scale · √D
+// and for the gradient each has a coefficient w_ij = c(z) · ∂L/∂z_ij with which
+//     ∂L/∂q_i = r_i Σ_j w_ij k_j − (…) q_i,
+// the last term being the projection ⟨·, q̂⟩q̂ (cosine) or the row sum of w (distances), and the same
+// for keys with columns. The distance at D = 0 has derivative 0.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+
+#include "core/host_device.h"
+#include "core/math.h"
+
+namespace fastloss {
+
+enum class Similarity { kDot, kCosine, kEuclidean, kSquaredEuclidean };
+
+inline bool is_distance(Similarity similarity) {
+  return similarity == Similarity::kEuclidean || similarity == Similarity::kSquaredEuclidean;
+}
+
+// Below this fraction of ‖q‖² + ‖k‖² a distance is recomputed from the difference itself: the
+// expansion a + b − 2x has lost six bits there, and all of them for equal rows.
+template <class T>
+constexpr T kDirectDistance = T(1) / T(64);
+
+// z of one pair of rows, directly; x is their product, square the squared distance of the rows.
+template <class T>
+FASTLOSS_HOST_DEVICE T scaled_similarity(Similarity kind, T scale, T x, T row, T col, T square) {
+  if (kind == Similarity::kEuclidean) return -scale * std::sqrt(square);
+  if (kind == Similarity::kSquaredEuclidean) return -scale * square;
+  return scale * row * col * x;
+}
+
+// Products to scaled similarities, in place. `row` is the row's statistic (inverse norm or squared
+// norm; 1 for dot), `cols` those of the span's columns. Returns whether a distance is so small that
+// it must be recomputed: such an element holds NaN-free but inaccurate −scale · max(D, 0).
+template <class T>
+FASTLOSS_HOST_DEVICE bool similarities_of_span(Similarity kind, T scale, T row,
+                                               const T* __restrict cols, T* __restrict span,
+                                               int64_t count) {
+  if (!is_distance(kind)) {
+    const T factor = scale * row;
+#pragma omp simd
+    for (int64_t j = 0; j < count; ++j) span[j] *= factor * cols[j];
+    return false;
+  }
+  int close = 0;
+#pragma omp simd reduction(| : close)
+  for (int64_t j = 0; j < count; ++j) {
+    const T norms = row + cols[j];
+    const T expanded = norms - 2 * span[j];
+    close |= expanded < kDirectDistance<T> * norms ? 1 : 0;
+    span[j] = expanded < T(0) ? T(0) : expanded;
+  }
+  if (close != 0) return true;
+  if (kind == Similarity::kEuclidean) {
+#pragma omp simd
+    for (int64_t j = 0; j < count; ++j) span[j] = std::sqrt(span[j]);
+  }
+#pragma omp simd
+  for (int64_t j = 0; j < count; ++j) span[j] *= -scale;
+  return false;
+}
+
+// Coefficient w of one pair from ∂L/∂z. `col` is the inverse norm of the column (1 for dot).
+template <class T>
+FASTLOSS_HOST_DEVICE T coefficient(Similarity kind, T scale, T z, T col, T dscore) {
+  if (kind == Similarity::kSquaredEuclidean) return 2 * scale * dscore;
+  if (kind == Similarity::kEuclidean) {
+    return z == T(0) || dscore == T(0) ? T(0) : -scale * scale * dscore / z;
+  }
+  return dscore * col;
+}
+
+}  // namespace fastloss

@@ -1,0 +1,53 @@
+"""fastloss: losses that never build the matrix.
+
+Contrastive losses for PyTorch whose n × m score matrix is never stored, with hand-written
+gradients, exact to rounding. See :func:`fastloss.info_nce`; the same losses as modules are in
+:mod:`fastloss.nn`, their executable definitions in :mod:`fastloss.reference`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch as _torch
+
+try:
+    from . import _C
+except ImportError as _error:
+    raise ImportError(
+        "fastloss cannot load its extension fastloss._C. The usual causes: Python was started in "
+        "the source tree, whose fastloss/ hides the installed one (change the directory, or "
+        "`pip install -e .`); the extension was not built (`pip install .`); torch was exchanged "
+        f"since (rebuild: `pip install --force-reinstall --no-deps .`). Cause: {_error}"
+    ) from _error
+
+from . import nn, reference
+from ._workspace import workspace_limit
+from .contrastive import info_nce
+
+__all__ = ["build_info", "info_nce", "nn", "reference", "workspace_limit"]
+
+__version__: str = _C.build_facts()["version"]
+
+if _torch.__version__.split(".")[:2] != _C.build_facts()["torch_built"].split(".")[:2]:
+    raise ImportError(
+        f"fastloss was built against torch {_C.build_facts()['torch_built']}, but torch "
+        f"{_torch.__version__} is installed: rebuild with `pip install --force-reinstall --no-deps .`"
+    )
+
+
+def build_info() -> dict[str, Any]:
+    """Tell what this build is and what it uses here.
+
+    Returns:
+        version, torch (installed), torch_built, compiler, simd (the instruction set in use:
+        "baseline", "v3" = AVX2, "v4" = AVX-512), simd_available, matrix_product ("brgemm" or
+        "mm"), threads and cuda.
+
+    Example:
+        >>> import fastloss
+        >>> fastloss.build_info()["cuda"]
+        False
+    """
+    facts = _C.build_facts()
+    return {**facts, "torch": _torch.__version__, "threads": _torch.get_num_threads()}

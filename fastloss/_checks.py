@@ -1,0 +1,133 @@
+"""Argument errors: one line that names the op, the argument, what it must be and what was got.
+
+Wrong types and dtypes raise TypeError, everything else ValueError. Values inside tensors are not
+read here (that would synchronise a device and break a compiled graph); the kernels check them.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SIMILARITIES = ("cosine", "dot", "euclidean", "sqeuclidean")
+REDUCTIONS = ("mean", "sum", "none")
+_DTYPES = (torch.float32, torch.float64)
+
+
+def tensor(op: str, name: str, value: Any) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{op}: {name} must be a tensor, got {type(value).__name__}")
+    return value
+
+
+def shape(op: str, name: str, value: Tensor, expected: tuple[Any, ...], why: str = "") -> None:
+    """Compare a shape; a string in `expected` stands for any size and names it."""
+    fits = value.dim() == len(expected) and all(
+        isinstance(want, str) or have == want
+        for have, want in zip(value.shape, expected, strict=False)
+    )
+    if not fits:
+        wanted = ", ".join(str(size) for size in expected) + ("," if len(expected) == 1 else "")
+        raise ValueError(
+            f"{op}: {name} must have shape ({wanted}){why}, got {tuple(value.shape)}"
+        )
+
+
+def embeddings(op: str, name: str, value: Any, like: Tensor | None = None) -> Tensor:
+    """Check a floating tensor that the kernels multiply, of the same dtype and device as `like`."""
+    value = tensor(op, name, value)
+    if value.dtype not in _DTYPES:
+        raise TypeError(f"{op}: {name} must be float32 or float64, got {value.dtype}")
+    if like is not None and value.dtype != like.dtype:
+        raise TypeError(
+            f"{op}: {name} must have the same dtype as query, {like.dtype}, got {value.dtype}"
+        )
+    device(op, name, value, like)
+    return value
+
+
+def device(op: str, name: str, value: Tensor, like: Tensor | None = None) -> None:
+    if like is not None and value.device != like.device:
+        raise ValueError(
+            f"{op}: {name} must be on the same device as query, {like.device}, got {value.device}"
+        )
+    if value.device.type == "cuda":
+        raise RuntimeError(
+            f"{op}: {name} is on {value.device}, but this fastloss was built for the CPU only: "
+            "CUDA kernels are not part of this version; move the tensors to the CPU"
+        )
+    if value.device.type not in ("cpu", "meta"):
+        raise ValueError(f"{op}: {name} must be on the CPU, got {value.device}")
+
+
+def per_row(
+    op: str, name: str, value: Any, count: Any, size: str, like: Tensor, *, integer: bool
+) -> None:
+    """Check a 1-D tensor of `count` (called `size`) int64 or floating values."""
+    value = tensor(op, name, value)
+    if integer and value.dtype != torch.int64:
+        raise TypeError(f"{op}: {name} must be int64, got {value.dtype}")
+    if not integer and not value.dtype.is_floating_point:
+        raise TypeError(f"{op}: {name} must be a floating tensor, got {value.dtype}")
+    device(op, name, value, like)
+    shape(op, name, value, (count,), f" with {size} = {count}")
+
+
+def no_grad(op: str, name: str, value: Tensor | None) -> None:
+    if value is not None and value.requires_grad:
+        raise ValueError(f"{op}: {name} must not require grad: no gradient is defined for it")
+
+
+def number(op: str, name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{op}: {name} must be a number, got {type(value).__name__}")
+    value = float(value)
+    if not math.isfinite(value):
+        raise ValueError(f"{op}: {name} must be finite, got {value}")
+    return value
+
+
+def in_range(op: str, name: str, value: Any, low: float, high: float) -> float:
+    value = number(op, name, value)
+    if not low <= value <= high:
+        raise ValueError(f"{op}: {name} must be in [{low:g}, {high:g}], got {value}")
+    return value
+
+
+def flag(op: str, name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{op}: {name} must be a bool, got {type(value).__name__}")
+    return value
+
+
+def choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{op}: {name} must be a string, got {type(value).__name__}")
+    if value not in choices:
+        raise ValueError(f"{op}: {name} must be one of {', '.join(choices)}, got {value!r}")
+    return value
+
+
+def positive_scalar(op: str, name: str, value: Any, like: Tensor) -> tuple[Tensor | None, float]:
+    """Split a positive scale into (tensor, 1.0) or (None, float)."""
+    if isinstance(value, Tensor):
+        if not value.dtype.is_floating_point:
+            raise TypeError(f"{op}: {name} must be a floating tensor, got {value.dtype}")
+        shape(op, name, value, ())
+        device(op, name, value, like)
+        return value, 1.0
+    value = number(op, name, value)
+    if value <= 0:
+        raise ValueError(f"{op}: {name} must be positive, got {value}")
+    return None, value
+
+
+def no_group(op: str, group: Any) -> None:
+    if group is not None:
+        raise NotImplementedError(
+            f"{op}: group must be None: distributed batches are not implemented, got {group!r}"
+        )

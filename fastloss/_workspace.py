@@ -1,0 +1,61 @@
+"""The bound on temporary memory, one number for the process."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+_DEFAULT = 64 << 20
+_limit = _DEFAULT
+
+
+class workspace_limit:  # noqa: N801  (used like a function)
+    """Bound the temporary memory of every loss, in bytes (default 64 MiB).
+
+    Called, it sets the bound; as a context manager it restores the former one on exit. A loss reads
+    the bound once, in its forward pass, and keeps it for its backward pass. Every chunk size
+    follows from it: a small bound costs time, never accuracy. Results are the same to rounding.
+    A bound below one tile (a few hundred KiB, depending on d and the number of threads) is met as
+    closely as one tile allows. The bound is a property of the process, not of a thread.
+
+    Args:
+        bytes: a positive integer.
+
+    Raises:
+        TypeError: bytes is not an integer.
+        ValueError: bytes is not positive.
+
+    Example:
+        >>> import fastloss
+        >>> with fastloss.workspace_limit(8 << 20):
+        ...     pass  # losses in here use at most 8 MiB of temporaries
+    """
+
+    def __init__(self, bytes: int) -> None:
+        global _limit
+        if isinstance(bytes, bool) or not isinstance(bytes, int):
+            raise TypeError(f"workspace_limit: bytes must be an int, got {type(bytes).__name__}")
+        if bytes <= 0:
+            raise ValueError(f"workspace_limit: bytes must be positive, got {bytes}")
+        self._former = _limit
+        self._bytes = bytes
+        _limit = bytes
+
+    def __enter__(self) -> workspace_limit:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        global _limit
+        _limit = self._former
+
+    def __repr__(self) -> str:
+        return f"workspace_limit({self._bytes})"
+
+
+def current_workspace_limit() -> int:
+    """Return the bound in force, in bytes."""
+    return _limit

@@ -1,0 +1,11 @@
+"""The executable definitions: every loss of fastloss in plain, differentiable torch.
+
+Each function has the signature of its fast counterpart and the same meaning, in any floating
+dtype, with gradients by autograd. It stores every score, so its memory grows with n · m: use it
+to understand a loss or to check a result, not to train on large batches. Arguments are not
+checked beyond what torch checks.
+"""
+
+from .contrastive import info_nce
+
+__all__ = ["info_nce"]

@@ -1,0 +1,24 @@
+"""From one loss a row to the result."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def reduce_rows(loss: Tensor, counts: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
+    """Weighted "mean", "sum" or "none" over the rows (n,) where `counts` is True.
+
+    Rows that do not count give 0 and their weight leaves the divisor of the mean. A divisor of 0
+    gives 0: nothing to average.
+    """
+    weights = counts.to(loss.dtype) if weights is None else counts * weights
+    loss = torch.where(counts, loss, 0.0) * weights
+    if reduction == "none":
+        return loss
+    if reduction == "sum":
+        return loss.sum()
+    if reduction == "mean":
+        total = weights.sum()
+        return loss.sum() / torch.where(total == 0, 1.0, total)
+    raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
