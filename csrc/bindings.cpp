@@ -15,7 +15,7 @@ namespace {
 
 using OptionalTensor = std::optional<at::Tensor>;
 using ForwardTuple = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor,
-                                at::Tensor, at::Tensor, at::Tensor>;
+                                at::Tensor, at::Tensor>;
 using BackwardTuple = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 
 template <template <class> class Loss>
@@ -33,7 +33,7 @@ void bind_pairwise(py::module_& module, const std::string& stem) {
              temperature, similarity, margin, options, workspace},
             reduction, wanted);
         auto& g = r.gradients;
-        return {r.loss, r.divisor, r.rows, g[0], g[1], g[2], g[3], g[4]};
+        return {r.loss, r.rows, g[0], g[1], g[2], g[3], g[4]};
       },
       py::call_guard<py::gil_scoped_release>());
   module.def(

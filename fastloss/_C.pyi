@@ -20,7 +20,7 @@ def info_nce_forward(
     reduction: str,
     wanted: list[bool],
     workspace: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]: ...
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]: ...
 def info_nce_backward(
     grad_loss: Tensor,
     rows: Tensor,

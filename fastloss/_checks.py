@@ -26,15 +26,14 @@ def tensor(op: str, name: str, value: Any) -> Tensor:
 
 def shape(op: str, name: str, value: Tensor, expected: tuple[Any, ...], why: str = "") -> None:
     """Compare a shape; a string in `expected` stands for any size and names it."""
-    fits = value.dim() == len(expected) and all(
-        isinstance(want, str) or have == want
-        for have, want in zip(value.shape, expected, strict=False)
-    )
-    if not fits:
-        wanted = ", ".join(str(size) for size in expected) + ("," if len(expected) == 1 else "")
-        raise ValueError(
-            f"{op}: {name} must have shape ({wanted}){why}, got {tuple(value.shape)}"
-        )
+    if value.dim() == len(expected):
+        for have, want in zip(value.shape, expected, strict=True):
+            if have != want and not isinstance(want, str):
+                break
+        else:
+            return
+    wanted = ", ".join(str(size) for size in expected) + ("," if len(expected) == 1 else "")
+    raise ValueError(f"{op}: {name} must have shape ({wanted}){why}, got {tuple(value.shape)}")
 
 
 def embeddings(op: str, name: str, value: Any, like: Tensor | None = None) -> Tensor:
@@ -64,17 +63,15 @@ def device(op: str, name: str, value: Tensor, like: Tensor | None = None) -> Non
         raise ValueError(f"{op}: {name} must be on the CPU, got {value.device}")
 
 
-def per_row(
-    op: str, name: str, value: Any, count: Any, size: str, like: Tensor, *, integer: bool
-) -> None:
-    """Check a 1-D tensor of `count` (called `size`) int64 or floating values."""
+def vector(op: str, name: str, value: Any, like: Tensor, rows: Tensor, *, integer: bool) -> None:
+    """Check a 1-D tensor of int64 or floating values, one for each of `rows`."""
     value = tensor(op, name, value)
     if integer and value.dtype != torch.int64:
         raise TypeError(f"{op}: {name} must be int64, got {value.dtype}")
     if not integer and not value.dtype.is_floating_point:
         raise TypeError(f"{op}: {name} must be a floating tensor, got {value.dtype}")
     device(op, name, value, like)
-    shape(op, name, value, (count,), f" with {size} = {count}")
+    shape(op, name, value, (rows.shape[0],))
 
 
 def no_grad(op: str, name: str, value: Tensor | None) -> None:
@@ -83,9 +80,10 @@ def no_grad(op: str, name: str, value: Tensor | None) -> None:
 
 
 def number(op: str, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{op}: {name} must be a number, got {type(value).__name__}")
-    value = float(value)
+    if type(value) is not float:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"{op}: {name} must be a number, got {type(value).__name__}")
+        value = float(value)
     if not math.isfinite(value):
         raise ValueError(f"{op}: {name} must be finite, got {value}")
     return value

@@ -58,9 +58,7 @@ def _register_pairwise(stem: str, row_size: int) -> None:
         n = query.shape[0]
         loss = query.new_empty((n,) if reduction == "none" else ())
         rows = query.new_empty((n, row_size))
-        return (
-            loss, query.new_empty(()), rows, *_gradient_shapes(query, key, negatives, wanted),
-        )  # fmt: skip
+        return (loss, rows, *_gradient_shapes(query, key, negatives, wanted))
 
     def backward_fake(  # type: ignore[no-untyped-def]
         grad_loss, rows, query, key, target, negatives, key_bias, key_ids, weights,
@@ -71,7 +69,7 @@ def _register_pairwise(stem: str, row_size: int) -> None:
     _register(
         f"{stem}_forward",
         f"({_PAIRWISE_ARGUMENTS}, str reduction, bool[] wanted, int workspace)"
-        " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+        " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
         forward_fake,
     )
     _register(

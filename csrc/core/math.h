@@ -108,7 +108,6 @@ FASTLOSS_HOST_DEVICE double exp(double x) {
 // log(1 + e^x), with full relative precision where the result is tiny.
 template <class T>
 FASTLOSS_HOST_DEVICE T softplus(T x) {
-  using std::exp;
   using std::log1p;
   return x > T(0) ? x + log1p(exp(-x)) : log1p(exp(x));
 }
@@ -116,7 +115,6 @@ FASTLOSS_HOST_DEVICE T softplus(T x) {
 // 1 / (1 + e^{−x}), with full relative precision at both ends.
 template <class T>
 FASTLOSS_HOST_DEVICE T sigmoid(T x) {
-  using std::exp;
   if (x >= T(0)) return T(1) / (T(1) + exp(-x));
   const T e = exp(x);
   return e / (T(1) + e);

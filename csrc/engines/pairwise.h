@@ -51,7 +51,7 @@ struct PairwiseInput {
   int64_t workspace;      // bytes
 };
 
-// Gradients of Σ_i row_grad_i · L_i; null = not wanted.
+// Gradients of overall · Σ_i row_grad_i · L_i; null = not wanted.
 template <class T>
 struct PairwiseGradients {
   T* query = nullptr;       // (n, d)

@@ -41,6 +41,7 @@ class PairwiseCpu {
         target_similarity_(input.n),
         own_state_(input.h > 0 ? input.n : 0),
         own_(input.h > 0 ? input.n * input.h : 0),
+        block_(tile_rows(input.n)),
         cols_(panel_cols()),
         panels_((input.m + cols_ - 1) / cols_),
         scratch_size_(scratch_size(cols_)),
@@ -49,7 +50,8 @@ class PairwiseCpu {
 
   void forward(Row* rows);
 
-  // row_grad(i): the factor of row i's gradient, asked once the row is known.
+  // row_grad(i): the factor of row i's gradient, asked once the row is known; row_grad.overall(rows):
+  // a factor of them all, asked once every row is known.
   template <class RowGrad>
   void forward_gradient(Row* rows, const RowGrad& row_grad, const PairwiseGradients<T>& gradients);
 
@@ -67,18 +69,29 @@ class PairwiseCpu {
 
   struct Accumulators;
 
-  int64_t blocks(int64_t rows) const { return (rows + kTileRows - 1) / kTileRows; }
+  // Rows of a tile: kTileRows, fewer when that would leave threads without rows.
+  static int64_t tile_rows(int64_t rows) {
+    const int64_t share = (rows + host::threads() - 1) / host::threads();
+    return std::clamp<int64_t>((share + 15) / 16 * 16, 16, kTileRows);
+  }
+  int64_t blocks(int64_t rows) const { return (rows + block_ - 1) / block_; }
   int64_t panel_width(int64_t panel) const { return std::min(cols_, in_.m - panel * cols_); }
   const T* bias_of(int64_t panel) const {
     return in_.key_bias != nullptr ? in_.key_bias + panel * cols_ : zeros_.data();
   }
 
-  // Per-thread scratch: one packed panel, one tile, and room for copies of rows.
+  // Per-thread scratch: one packed panel, one tile, and room for copies of rows — whole blocks of
+  // them only where they cannot be read in place.
+  int64_t query_copies() const {
+    return operands_.query.in_place() ? 1 : block_;
+  }
+  int64_t key_copies(int64_t cols) const { return operands_.key.in_place() ? 1 : cols; }
   int64_t scratch_size(int64_t cols) const {
-    return cols * in_.d + 8 * in_.d + kTileRows * cols + (kTileRows + cols) * in_.d;
+    return (cols + 8 + query_copies() + key_copies(cols)) * in_.d + block_ * cols;
   }
   int64_t panel_cols() const {
     int64_t cols = kMaxTileCols;
+    while (cols > 32 && cols / 2 >= in_.m) cols /= 2;
     while (cols > 32 && host::threads() * scratch_size(cols) * int64_t{sizeof(T)} >
                             in_.workspace / 2) {
       cols /= 2;
@@ -87,9 +100,9 @@ class PairwiseCpu {
   }
   T* packed_panel(int64_t slot) const { return scratch_.data() + slot * scratch_size_; }
   T* strip(int64_t slot) const { return packed_panel(slot) + cols_ * in_.d; }
-  T* tile(int64_t slot) const { return strip(slot) + 8 * in_.d; }
-  T* query_copy(int64_t slot) const { return tile(slot) + kTileRows * cols_; }
-  T* key_copy(int64_t slot) const { return query_copy(slot) + kTileRows * in_.d; }
+  T* query_copy(int64_t slot) const { return strip(slot) + 8 * in_.d; }
+  T* key_copy(int64_t slot) const { return query_copy(slot) + query_copies() * in_.d; }
+  T* tile(int64_t slot) const { return key_copy(slot) + key_copies(cols_) * in_.d; }
 
   void pack_panel(int64_t panel, int64_t slot) const {
     operands_.key.transposed(panel * cols_, panel_width(panel), nullptr, strip(slot),
@@ -116,10 +129,11 @@ class PairwiseCpu {
                                        T* span, T* bias_sum, T* col_sum, Accumulators& acc) const;
   FASTLOSS_HOST_DEVICE void finish_row_gradient(const T* x, T unit, T factor, T sum,
                                                 T* grad) const;
+  T similarity_factor(T overall) const { return is_distance(in_.similarity) ? overall : in_.scale * overall; }
   template <class RowGrad>
   void finish_queries(const Row* rows, const RowGrad& row_grad,
                       const PairwiseGradients<T>& gradients, Accumulators& acc);
-  void finish_keys(const PairwiseGradients<T>& gradients, const Accumulators& acc);
+  void finish_keys(const PairwiseGradients<T>& gradients, const Accumulators& acc, T overall);
   template <class RowGrad>
   void finish(const Row* rows, const RowGrad& row_grad, const PairwiseGradients<T>& gradients,
               Accumulators& acc);
@@ -132,7 +146,7 @@ class PairwiseCpu {
   host::Buffer<T> target_similarity_;  // z of the target, margin not taken off
   host::Buffer<State> own_state_;      // state of a row's own negatives
   host::Buffer<T> own_;                // their z
-  int64_t cols_, panels_, scratch_size_;
+  int64_t block_, cols_, panels_, scratch_size_;
   host::Buffer<T> scratch_;
   host::Buffer<T> zeros_;
 };

@@ -108,12 +108,12 @@ void PairwiseCpu<Loss, S>::forward(Row* rows) {
   // A task is a run of rows against a run of panels. Long runs of rows share the packing of a
   // panel; short ones keep all threads busy.
   const int64_t wanted = 4 * host::threads();
-  int64_t run_rows = 8 * kTileRows, run_panels = 16;
+  int64_t run_rows = 8 * block_, run_panels = 16;
   const auto tasks_of = [&](int64_t count) {
     return ((count + run_rows - 1) / run_rows) * ((panels_ + run_panels - 1) / run_panels);
   };
   while (run_panels > 1 && tasks_of(in_.n) < wanted) run_panels /= 2;
-  while (run_rows > kTileRows && tasks_of(in_.n) < wanted) run_rows /= 2;
+  while (run_rows > block_ && tasks_of(in_.n) < wanted) run_rows /= 2;
   const int64_t runs = (panels_ + run_panels - 1) / run_panels;
   // Partial states are kept a slab of rows at a time, so that they too stay within the workspace.
   const int64_t state_rows = in_.workspace / 4 / (runs * int64_t{sizeof(State)});
@@ -133,8 +133,8 @@ void PairwiseCpu<Loss, S>::forward(Row* rows) {
         pack_panel(panel, slot);
         const T* const bias = bias_of(panel);
         const int64_t width = panel_width(panel);
-        for (int64_t row = begin; row < end; row += kTileRows) {
-          score_tile(row, std::min(kTileRows, end - row), panel, slot, tile(slot),
+        for (int64_t row = begin; row < end; row += block_) {
+          score_tile(row, std::min(block_, end - row), panel, slot, tile(slot),
                      [=, this](int64_t r, T* span) FASTLOSS_SIMD_LOOP {
                        states[row + r].merge(loss_.push(span, bias, width));
                      });
@@ -143,8 +143,8 @@ void PairwiseCpu<Loss, S>::forward(Row* rows) {
       host::multiply_done();
     });
     host::for_each_task(blocks(last - first), [&](int64_t task, int64_t slot) {
-      const int64_t begin = first + task * kTileRows;
-      const int64_t end = std::min(last, begin + kTileRows);
+      const int64_t begin = first + task * block_;
+      const int64_t end = std::min(last, begin + block_);
       own_scores(begin, end - begin, slot);
       for (int64_t row = begin; row < end; ++row) {
         State state;

@@ -14,6 +14,7 @@ struct PairwiseCpu<Loss, S>::Accumulators {
   Accumulators(const PairwiseCpu& engine, const PairwiseGradients<T>& gradients, int64_t rows,
                int64_t panels)
       : capacity(rows),
+        step(tile_rows(rows)),
         distance(is_distance(engine.in_.similarity)),
         scores(panels * rows * engine.cols_),
         spans(panels * rows),
@@ -22,10 +23,11 @@ struct PairwiseCpu<Loss, S>::Accumulators {
         row_moment(gradients.scale ? engine.in_.n : 0, 0.0),
         row_sum(distance ? engine.in_.n : 0, T(0)),
         col_sum(distance && gradients.key ? engine.in_.m : 0, T(0)),
-        block_bias(gradients.key_bias ? engine.blocks(rows) * panels * engine.cols_ : 0),
-        block_col_sum(col_sum.size() ? engine.blocks(rows) * panels * engine.cols_ : 0) {}
+        block_bias(gradients.key_bias ? (rows + step - 1) / step * panels * engine.cols_ : 0),
+        block_col_sum(col_sum.size() ? (rows + step - 1) / step * panels * engine.cols_ : 0) {}
 
   int64_t capacity;
+  int64_t step;                     // rows of a block that one task turns into coefficients
   bool distance;
   host::Buffer<T> scores;           // the chunk: scores, then coefficients w
   host::Buffer<State> spans;        // (panels, rows): state of every span of the chunk
@@ -55,10 +57,10 @@ void PairwiseCpu<Loss, S>::chunk_scores(const Chunk& chunk, Accumulators& acc, i
     const T* const factor = operands_.key_statistic.data() + panel * cols_;
     pack_panel(panel, slot);
     for (int64_t b = run * all_blocks / runs; b < (run + 1) * all_blocks / runs; ++b) {
-      const int64_t r0 = b * kTileRows;
+      const int64_t r0 = b * block_;
       T* const out = acc.scores.data() + (p * acc.capacity + r0) * cols_;
       State* const states = acc.spans.data() + p * acc.capacity + r0;
-      score_tile(chunk.row + r0, std::min(kTileRows, chunk.rows - r0), panel, slot, out,
+      score_tile(chunk.row + r0, std::min(block_, chunk.rows - r0), panel, slot, out,
                  [=, this](int64_t r, T* span) FASTLOSS_SIMD_LOOP {
                    if (mode == kWeigh) states[r] = loss_.weigh(span, bias, factor, width);
                    if (mode == kPush) states[r] = loss_.push(span, bias, width);
@@ -78,11 +80,9 @@ void PairwiseCpu<Loss, S>::chunk_gradients(const Chunk& chunk, const Row* rows,
   const int64_t d = in_.d;
   const int64_t wide = chunk.panels * cols_;
   // Blocks of rows own the rows of the query gradient.
-  const int64_t share = (chunk.rows + host::threads() - 1) / host::threads();
-  const int64_t block_rows = std::min(kTileRows, std::max<int64_t>(16, (share + 15) / 16 * 16));
-  const bool by_block = acc.block_bias.size() || acc.block_col_sum.size();
-  const int64_t step = by_block ? kTileRows : block_rows;
-  host::for_each_task((chunk.rows + step - 1) / step, [&](int64_t block, int64_t slot) {
+  const int64_t step = acc.step;
+  const int64_t steps = (chunk.rows + step - 1) / step;
+  host::for_each_task(steps, [&](int64_t block, int64_t slot) {
     const int64_t r0 = block * step;
     const int64_t count = std::min(step, chunk.rows - r0);
     const int64_t row0 = chunk.row + r0;
@@ -124,7 +124,7 @@ void PairwiseCpu<Loss, S>::chunk_gradients(const Chunk& chunk, const Row* rows,
     }
     host::multiply_done();
   });
-  if (!gradients.key && !by_block) return;
+  if (!gradients.key && !gradients.key_bias) return;
   // Panels own the columns of the key gradient.
   // … or, where panels are few, some of their features.
   const int64_t slices =
@@ -141,7 +141,7 @@ void PairwiseCpu<Loss, S>::chunk_gradients(const Chunk& chunk, const Row* rows,
       host::multiply_done();
     }
     if (slice != 0) return;
-    for (int64_t block = 0; block < blocks(chunk.rows); ++block) {
+    for (int64_t block = 0; block < steps; ++block) {
       for (int64_t j = 0; j < width; ++j) {
         const int64_t from = block * wide + p * cols_ + j;
         if (gradients.key_bias) gradients.key_bias[panel * cols_ + j] += acc.block_bias[from];
@@ -228,6 +228,7 @@ template <class RowGrad>
 void PairwiseCpu<Loss, S>::finish_queries(const Row* rows, const RowGrad& row_grad,
                                           const PairwiseGradients<T>& gradients,
                                           Accumulators& acc) {
+  const T overall = row_grad.overall(rows);
   const bool own = in_.h > 0 && (gradients.query || gradients.own || gradients.scale);
   if (!gradients.query && !own) return;
   host::for_each_task(blocks(in_.n), [&](int64_t block, int64_t slot) {
@@ -236,8 +237,8 @@ void PairwiseCpu<Loss, S>::finish_queries(const Row* rows, const RowGrad& row_gr
     simd::dispatch([=, this, &row_grad, &gradients, &acc]() FASTLOSS_SIMD_LOOP {
       const int64_t d = in_.d;
       const Operand<S, T> negatives{in_.negatives, in_.n * in_.h, d};
-      const int64_t last = std::min(in_.n, (block + 1) * kTileRows);
-      for (int64_t i = block * kTileRows; i < last; ++i) {
+      const int64_t last = std::min(in_.n, (block + 1) * block_);
+      for (int64_t i = block * block_; i < last; ++i) {
         T* __restrict grad = gradients.query ? gradients.query + i * d : nullptr;
         operands_.query.load(i, query);
         const T unit = operands_.query_statistic[i];
@@ -267,7 +268,7 @@ void PairwiseCpu<Loss, S>::finish_queries(const Row* rows, const RowGrad& row_gr
           if (gradients.own) {
             T* const out = gradients.own + 2 * (i * in_.h + k);
             const T factor = unit * magnitude;  // 1 for dot; squared norms do not enter
-            out[0] = acc.distance ? w : in_.scale * w * factor;
+            out[0] = similarity_factor(overall) * (acc.distance ? w : w * factor);
             out[1] = acc.distance ? T(1)
                      : in_.similarity == Similarity::kDot || factor == T(0)
                          ? T(0)
@@ -276,7 +277,7 @@ void PairwiseCpu<Loss, S>::finish_queries(const Row* rows, const RowGrad& row_gr
         }
         if (grad) {
           const bool cosine = in_.similarity == Similarity::kCosine;
-          finish_row_gradient(query, unit, cosine ? in_.scale * unit * magnitude : in_.scale,
+          finish_row_gradient(query, unit, similarity_factor(overall) * (cosine ? unit * magnitude : T(1)),
                               acc.distance ? acc.row_sum[i] : T(0), grad);
         }
       }
@@ -292,7 +293,7 @@ FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::finish_row_gradient(const T* __r
   const int64_t d = in_.d;
   if (is_distance(in_.similarity)) {
 #pragma omp simd
-    for (int64_t c = 0; c < d; ++c) grad[c] -= sum * x[c];
+    for (int64_t c = 0; c < d; ++c) grad[c] = factor * (grad[c] - sum * x[c]);
     return;
   }
   const T along = in_.similarity == Similarity::kCosine ? detail::dot(grad, x, d) * unit * unit
@@ -304,7 +305,7 @@ FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::finish_row_gradient(const T* __r
 // Key gradients from feature-major panels to rows, and the rest of the similarity's derivative.
 template <class Loss, class S>
 void PairwiseCpu<Loss, S>::finish_keys(const PairwiseGradients<T>& gradients,
-                                       const Accumulators& acc) {
+                                       const Accumulators& acc, T overall) {
   if (!gradients.key) return;
   host::for_each_task(panels_, [&](int64_t panel, int64_t slot) {
     T* const key = key_copy(slot);
@@ -319,7 +320,7 @@ void PairwiseCpu<Loss, S>::finish_keys(const PairwiseGradients<T>& gradients,
         // The accumulated coefficients carry the key's inverse norm already.
         const T unit = operands_.key_statistic[j];
         const T magnitude = operands_.key.magnitude != nullptr ? operands_.key.magnitude[j] : T(1);
-        finish_row_gradient(key, unit, in_.scale * magnitude, acc.distance ? acc.col_sum[j] : T(0),
+        finish_row_gradient(key, unit, similarity_factor(overall) * magnitude, acc.distance ? acc.col_sum[j] : T(0),
                             gradients.key + j * d);
       }
     });
@@ -331,7 +332,7 @@ template <class Loss, class S>
 int64_t PairwiseCpu<Loss, S>::chunk_rows(int64_t panels) const {
   const int64_t row = panels * cols_ * int64_t{sizeof(T)};
   const int64_t beside = panels * int64_t{sizeof(State)} + in_.d * int64_t{sizeof(T)} +
-                         2 * row / kTileRows;  // span states, turned queries, column sums
+                         2 * row / 16;  // span states, turned queries, column sums
   const int64_t scratch = scratch_.size() * int64_t{sizeof(T)};
   const int64_t left = std::max(in_.workspace / 4, in_.workspace - scratch);
   int64_t rows = std::min(left / (row + beside), std::max(2 * kTileRows, kChunkBytes / row));
@@ -358,8 +359,8 @@ void PairwiseCpu<Loss, S>::forward_gradient(Row* rows, const RowGrad& row_grad,
     const Chunk chunk{first, std::min(capacity, in_.n - first), 0, panels_, first == 0, true};
     chunk_scores(chunk, acc, weighed ? kWeigh : kPush);
     host::for_each_task(blocks(chunk.rows), [&](int64_t block, int64_t slot) {
-      const int64_t begin = block * kTileRows;
-      const int64_t end = std::min(chunk.rows, begin + kTileRows);
+      const int64_t begin = block * block_;
+      const int64_t end = std::min(chunk.rows, begin + block_);
       own_scores(first + begin, end - begin, slot);
       for (int64_t r = begin; r < end; ++r) {
         State state;
@@ -387,8 +388,8 @@ void PairwiseCpu<Loss, S>::backward(const Row* rows, const RowGrad& row_grad,
   Accumulators acc(*this, gradients, capacity, panels);
   if (in_.h > 0) {
     host::for_each_task(blocks(in_.n), [&](int64_t block, int64_t slot) {
-      const int64_t begin = block * kTileRows;
-      own_scores(begin, std::min(in_.n, begin + kTileRows) - begin, slot);
+      const int64_t begin = block * block_;
+      own_scores(begin, std::min(in_.n, begin + block_) - begin, slot);
     });
   }
   for (int64_t panel = 0; panel < panels_; panel += panels) {
@@ -407,11 +408,13 @@ template <class RowGrad>
 void PairwiseCpu<Loss, S>::finish(const Row* rows, const RowGrad& row_grad,
                                   const PairwiseGradients<T>& gradients, Accumulators& acc) {
   finish_queries(rows, row_grad, gradients, acc);
-  finish_keys(gradients, acc);
+  const T overall = row_grad.overall(rows);
+  finish_keys(gradients, acc, overall);
+  for (int64_t j = 0; gradients.key_bias && j < in_.m; ++j) gradients.key_bias[j] *= overall;
   if (!gradients.scale) return;
   double moment = 0;
   for (int64_t i = 0; i < in_.n; ++i) moment += acc.row_moment[i];
-  *gradients.scale = moment / static_cast<double>(in_.scale);
+  *gradients.scale = moment * static_cast<double>(overall / in_.scale);
 }
 
 }  // namespace fastloss

@@ -1,9 +1,7 @@
 // See pairwise_torch.h. Engine and functor meet here: one instantiation a registered loss and type.
 #include "engines/pairwise_torch.h"
 
-#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/sort.h>
 #include <ATen/ops/zeros.h>
 
@@ -117,8 +115,13 @@ struct Arguments {
                      std::to_string(input.m) + " keys for " + std::to_string(input.n) +
                      " queries");
     }
-    input.target = hold(target ? guarded(name, "target", *target, at::kLong, {input.n})
-                               : at::arange(input.n, at::kLong))
+    if (!target) {
+      int64_t* const own = hold(at::empty({input.n}, at::kLong)).template data_ptr<int64_t>();
+      for (int64_t i = 0; i < input.n; ++i) own[i] = i;
+      input.target = own;
+      return;
+    }
+    input.target = hold(guarded(name, "target", *target, at::kLong, {input.n}))
                        .template data_ptr<int64_t>();
     for (int64_t i = 0; i < input.n; ++i) {
       if (input.target[i] < 0 || input.target[i] >= input.m) {
@@ -175,6 +178,35 @@ void set_temperature_gradient(const PairwiseGradientTensors& g, double dscale, T
       static_cast<T>(-dscale * static_cast<double>(scale) * static_cast<double>(scale));
 }
 
+// What a row's loss and gradient are multiplied by; for "mean" all are divided by the weight of the
+// rows that count.
+template <class Row, class T>
+struct RowWeights {
+  const T* weights;
+  int64_t n;
+  bool mean;
+
+  FASTLOSS_HOST_DEVICE T operator()(int64_t i) const { return weights ? weights[i] : T(1); }
+  double divisor(const Row* rows) const {
+    double sum = 0;
+    for (int64_t i = 0; mean && i < n; ++i) {
+      if (rows[i].counts()) sum += static_cast<double>((*this)(i));
+    }
+    return sum == 0 ? 1 : sum;
+  }
+  T overall(const Row* rows) const { return static_cast<T>(1 / divisor(rows)); }
+};
+
+// Upstream gradients of the rows of a "none" loss.
+template <class Row, class T>
+struct RowGradients {
+  RowWeights<Row, T> weights;
+  const T* upstream;
+
+  FASTLOSS_HOST_DEVICE T operator()(int64_t i) const { return weights(i) * upstream[i]; }
+  T overall(const Row*) const { return T(1); }
+};
+
 template <template <class> class Loss, class S, class T>
 PairwiseResult forward_as(const std::string& name, const PairwiseTensors& tensors,
                           const std::string& reduction, const Wanted& wanted) {
@@ -186,7 +218,7 @@ PairwiseResult forward_as(const std::string& name, const PairwiseTensors& tensor
   PairwiseResult result;
   result.rows = at::empty({in.n, kRow}, options);
   Row* const rows = reinterpret_cast<Row*>(result.rows.template data_ptr<T>());
-  const auto weight = [w = arguments.weights](int64_t i) { return w ? w[i] : T(1); };
+  const RowWeights<Row, T> weight{arguments.weights, in.n, reduction == "mean"};
 
   PairwiseGradients<T> gradients;
   double dscale = 0;
@@ -202,21 +234,15 @@ PairwiseResult forward_as(const std::string& name, const PairwiseTensors& tensor
   const auto value = [&](int64_t i) {
     return weight(i) == T(0) ? T(0) : weight(i) * rows[i].value;
   };
-  result.divisor = at::ones({}, options);
   if (reduction == "none") {
     result.loss = at::empty({in.n}, options);
     for (int64_t i = 0; i < in.n; ++i) result.loss.template data_ptr<T>()[i] = value(i);
     return result;
   }
-  double total = 0, divisor = 0;
-  for (int64_t i = 0; i < in.n; ++i) {
-    total += static_cast<double>(value(i));
-    if (rows[i].counts()) divisor += static_cast<double>(weight(i));
-  }
-  if (reduction != "mean" || divisor == 0) divisor = 1;
-  *result.divisor.template data_ptr<T>() = static_cast<T>(divisor);
+  double total = 0;
+  for (int64_t i = 0; i < in.n; ++i) total += static_cast<double>(value(i));
   result.loss = at::empty({}, options);
-  *result.loss.template data_ptr<T>() = static_cast<T>(total / divisor);
+  *result.loss.template data_ptr<T>() = static_cast<T>(total / weight.divisor(rows));
   return result;
 }
 
@@ -231,10 +257,8 @@ PairwiseGradientTensors backward_as(const std::string& name, const PairwiseTenso
   const auto& in = arguments.input;
   const at::Tensor saved = guarded(name, "rows", rows, wide, {in.n, kRow});
   const at::Tensor upstream = guarded(name, "grad_loss", grad_loss, wide, {in.n});
-  const T* const grad = upstream.template data_ptr<T>();
-  const auto row_grad = [grad, w = arguments.weights](int64_t i) {
-    return w ? w[i] * grad[i] : grad[i];
-  };
+  const RowGradients<Row, T> row_grad{{arguments.weights, in.n, false},
+                                      upstream.template data_ptr<T>()};
   PairwiseGradients<T> gradients;
   double dscale = 0;
   const auto result = empty_gradients(wanted, in.n, in.m, in.d, in.h, gradients, dscale);

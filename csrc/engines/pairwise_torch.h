@@ -31,9 +31,8 @@ using Wanted = std::vector<bool>;
 using PairwiseGradientTensors = std::vector<at::Tensor>;
 
 struct PairwiseResult {
-  at::Tensor loss;     // () or, for "none", (n)
-  at::Tensor divisor;  // (): what "mean" divided by, else 1
-  at::Tensor rows;     // (n, k): the functor's Row, for backward
+  at::Tensor loss;  // () or, for "none", (n)
+  at::Tensor rows;  // (n, k): the functor's Row, for backward
   PairwiseGradientTensors gradients;
 };
 

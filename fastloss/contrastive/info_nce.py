@@ -13,66 +13,67 @@ from .._workspace import current_workspace_limit
 
 
 class _InfoNCE(torch.autograd.Function):
-    """Gradients are formed in the forward pass, for "none" recomputed in the backward pass."""
+    """Gradients are formed in the forward pass, for "none" recomputed in the backward pass.
+
+    The first five inputs are those that may require grad; `settings` holds what is no tensor.
+    """
 
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, query, key, negatives, key_bias, temperature_tensor, target, key_ids, weights,
-        temperature, similarity, margin, options, reduction, grad_enabled, workspace,
-    ):  # fmt: skip
+        ctx, query, key, negatives, key_bias, temperature, target, key_ids, weights, settings
+    ):
+        options, reduction, grad_enabled, workspace = settings
+        arguments = (target, negatives, key_bias, key_ids, weights, temperature, *options)
         # Grad mode is off in here whatever the caller's is, and needs_input_grad does not know of
         # it: the caller says.
-        wanted = [grad_enabled and needed for needed in ctx.needs_input_grad[:5]]
-        arguments = (
-            target, negatives, key_bias, key_ids, weights, temperature_tensor, temperature,
-            similarity, margin, options,
-        )  # fmt: skip
-        recompute = reduction == "none"
-        loss, divisor, rows, *gradients = torch.ops.fastloss.info_nce_forward(
-            query, key, *arguments, reduction, [w and not recompute for w in wanted], workspace
+        ctx.wanted = [grad_enabled and needed for needed in ctx.needs_input_grad[:5]]
+        ctx.recompute = reduction == "none"
+        form_now = [False] * 5 if ctx.recompute else ctx.wanted
+        loss, rows, *gradients = torch.ops.fastloss.info_nce_forward.default(
+            query, key, *arguments, reduction, form_now, workspace
         )
-        ctx.wanted, ctx.workspace, ctx.options = wanted, workspace, arguments[6:]
-        ctx.recompute = recompute
-        ctx.dtypes = (
-            None if key_bias is None else key_bias.dtype,
-            None if temperature_tensor is None else temperature_tensor.dtype,
-        )
-        if recompute:
-            ctx.save_for_backward(query, key, rows, *arguments[:6])
+        ctx.dtypes = [
+            None if tensor is None else tensor.dtype
+            for tensor in (query, key, negatives, key_bias, temperature)
+        ]
+        if ctx.recompute:
+            ctx.options, ctx.workspace = options, workspace
+            ctx.save_for_backward(rows, query, key, *arguments[:6])
         else:
+            formed = [gradient for i, gradient in enumerate(gradients) if ctx.wanted[i]]
             # The own negatives' gradient is as large as they are: it is made from coefficients.
-            pair = (query, negatives) if wanted[2] else (None, None)
-            ctx.save_for_backward(divisor, *pair, *gradients)
+            pair = (query, negatives) if ctx.wanted[2] else ()
+            ctx.save_for_backward(*formed, *pair)
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_loss):  # type: ignore[no-untyped-def]
         wanted = ctx.wanted
+        result: list[Tensor | None] = [None] * 9
         if ctx.recompute:
-            query, key, rows, *tensors = ctx.saved_tensors
+            rows, query, key, *tensors = ctx.saved_tensors
             negatives = tensors[1]
-            gradients = torch.ops.fastloss.info_nce_backward(
+            gradients = torch.ops.fastloss.info_nce_backward.default(
                 grad_loss, rows, query, key, *tensors, *ctx.options, wanted, ctx.workspace
             )
-            scale = None
+            formed = iter([gradient for i, gradient in enumerate(gradients) if wanted[i]])
+            scale = rows.new_ones(())
         else:
-            divisor, query, negatives, *gradients = ctx.saved_tensors
-            scale = grad_loss / divisor
-        finished: list[Tensor | None] = [None] * 5
-        for i, gradient in enumerate(gradients):
+            saved = ctx.saved_tensors
+            query, negatives = saved[-2:] if wanted[2] else (None, None)
+            formed = iter(saved)
+            scale = grad_loss
+        for i in range(5):
             if not wanted[i]:
                 continue
+            gradient = next(formed)
             if i == 2:
-                one = gradient.new_ones(()) if scale is None else scale
-                finished[i] = torch.ops.fastloss.negatives_gradient(query, negatives, gradient, one)
-                continue
-            # Out of place: the saved gradients serve again under retain_graph.
-            finished[i] = gradient if scale is None else gradient * scale
-        for i, dtype in zip((3, 4), ctx.dtypes, strict=True):
-            if finished[i] is not None:
-                finished[i] = finished[i].to(dtype)
-        return (*finished, *([None] * 10))
+                gradient = torch.ops.fastloss.negatives_gradient.default(query, negatives, gradient, scale)
+            elif not ctx.recompute:
+                gradient = gradient * scale  # out of place: retain_graph may ask again
+            result[i] = gradient if gradient.dtype == ctx.dtypes[i] else gradient.to(ctx.dtypes[i])
+        return tuple(result)
 
 
 def info_nce(
@@ -164,26 +165,25 @@ def info_nce(
     _checks.shape(op, "query", query, ("n", "d"))
     _checks.embeddings(op, "key", key, like=query)
     n, d = query.shape
-    _checks.shape(op, "key", key, ("m", d), f" with d = {d} as query")
-    m = key.shape[0]
+    _checks.shape(op, "key", key, ("m", d), " with d as query")
     if d == 0:
         raise ValueError(f"{op}: query must have at least one feature, got {tuple(query.shape)}")
     if target is not None:
-        _checks.per_row(op, "target", target, n, "n", query, integer=True)
-    elif n > m:
+        _checks.vector(op, "target", target, query, query, integer=True)
+    elif n > key.shape[0]:
         raise ValueError(
             f"{op}: key must have at least as many rows as query when target is not given, "
-            f"got {m} keys for {n} queries"
+            f"got {key.shape[0]} keys for {n} queries"
         )
     if negatives is not None:
         _checks.embeddings(op, "negatives", negatives, like=query)
-        _checks.shape(op, "negatives", negatives, (n, "h", d), f" with n = {n}, d = {d} as query")
+        _checks.shape(op, "negatives", negatives, (n, "h", d), " with n, d as query")
     if key_bias is not None:
-        _checks.per_row(op, "key_bias", key_bias, m, "m", query, integer=False)
+        _checks.vector(op, "key_bias", key_bias, query, key, integer=False)
     if key_ids is not None:
-        _checks.per_row(op, "key_ids", key_ids, m, "m", query, integer=True)
+        _checks.vector(op, "key_ids", key_ids, query, key, integer=True)
     if weights is not None:
-        _checks.per_row(op, "weights", weights, n, "n", query, integer=False)
+        _checks.vector(op, "weights", weights, query, query, integer=False)
         _checks.no_grad(op, "weights", weights)
     temperature_tensor, temperature = _checks.positive_scalar(op, "temperature", temperature, query)
     _checks.choice(op, "similarity", similarity, _checks.SIMILARITIES)
@@ -192,9 +192,9 @@ def info_nce(
     margin = _checks.number(op, "margin", margin)
     if _checks.flag(op, "decoupled", decoupled) and smoothing > 0:
         raise ValueError(f"{op}: label_smoothing must be 0 with decoupled=True, got {smoothing}")
+    options = (temperature, similarity, margin, [smoothing, float(decoupled)])
+    settings = (options, reduction, torch.is_grad_enabled(), current_workspace_limit())
     loss: Tensor = _InfoNCE.apply(  # type: ignore[no-untyped-call]
-        query, key, negatives, key_bias, temperature_tensor, target, key_ids, weights,
-        temperature, similarity, margin, [smoothing, float(decoupled)], reduction,
-        torch.is_grad_enabled(), current_workspace_limit(),
-    )  # fmt: skip
+        query, key, negatives, key_bias, temperature_tensor, target, key_ids, weights, settings
+    )
     return loss

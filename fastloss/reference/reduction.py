@@ -9,11 +9,11 @@ from torch import Tensor
 def reduce_rows(loss: Tensor, counts: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
     """Weighted "mean", "sum" or "none" over the rows (n,) where `counts` is True.
 
-    Rows that do not count give 0 and their weight leaves the divisor of the mean. A divisor of 0
-    gives 0: nothing to average.
+    Rows that do not count give 0 and their weight leaves the divisor of the mean. So do rows of
+    weight 0, whatever their loss. A divisor of 0 gives 0: nothing to average.
     """
     weights = counts.to(loss.dtype) if weights is None else counts * weights
-    loss = torch.where(counts, loss, 0.0) * weights
+    loss = torch.where(weights == 0, 0.0, loss) * weights
     if reduction == "none":
         return loss
     if reduction == "sum":

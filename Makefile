@@ -1,0 +1,73 @@
+# Every command sets itself up in .venv: the first run downloads, later ones need no network.
+#
+#   make demo        train the MovieLens example, eager and fused
+#   make test        C++ and Python tests
+#   make test-deep   the tests that take minutes
+#   make bench       benchmarks; options by ARGS, as in: make bench ARGS=--quick
+#   make lint        ruff, clang-format, mypy
+#   make docs        API pages in build/docs
+#   make lock        resolve the pinned versions anew
+#   make clean       remove everything that was built or installed here
+#
+# Another Python:  make PYTHON=python3.12 test
+# Another torch:   make TORCH_SPEC='torch==2.13.0 --extra-index-url https://download.pytorch.org/whl/cpu' test
+
+PYTHON ?= python3
+# The torch to install, a requirement with options of pip; empty: the one in _build/torch.txt.
+TORCH_SPEC ?=
+ARGS ?=
+
+export PYTHON TORCH_SPEC
+# Of another Python, they would leak into .venv.
+unexport PYTHONPATH PYTHONHOME
+# matplotlib's cache must not need a writable home.
+export MPLCONFIGDIR ?= $(CURDIR)/.venv/cache/matplotlib
+
+python := .venv/bin/python
+environment = sh _build/preflight.sh && $(PYTHON) _build/environment.py
+
+.PHONY: demo test cpp-test py-test test-deep bench lint docs lock clean
+
+demo:
+	@$(environment) demo
+	$(python) examples/movielens_two_tower.py $(ARGS)
+
+test: cpp-test py-test
+
+cpp-test:
+	@$(environment) test
+	@.venv/bin/cmake -S . -B build/cpp -G Ninja -DCMAKE_MAKE_PROGRAM="$(CURDIR)/.venv/bin/ninja" --log-level=WARNING
+	.venv/bin/cmake --build build/cpp
+	.venv/bin/ctest --test-dir build/cpp --output-on-failure --no-tests=error
+
+py-test:
+	@$(environment) test
+	$(python) -m pytest -q $(ARGS)
+
+test-deep:
+	@$(environment) test
+	$(python) -m pytest -q -m deep $(ARGS)
+
+bench:
+	@$(environment) bench
+	$(python) benchmarks/run.py $(ARGS)
+
+lint:
+	@$(environment) lint test
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	find csrc -name '*.h' -o -name '*.inl' -o -name '*.cpp' | xargs .venv/bin/clang-format --dry-run -Werror
+	$(python) -m mypy
+
+docs:
+	@$(environment) docs
+	$(python) -m pdoc --math --docformat google --output-directory build/docs fastloss
+
+lock:
+	@$(environment)
+	sh _build/lock.sh
+
+clean:
+	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -f fastloss/_C.*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

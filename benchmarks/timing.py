@@ -1,0 +1,78 @@
+"""Interleaved timing: every round runs each side once, so that a slow moment hits all of them."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+MIN_SAMPLE = 5e-3  # seconds; quicker calls are repeated within one sample
+
+
+def seconds_of(function: Callable[[], Any], calls: int = 1) -> float:
+    """Seconds per call."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    return (time.perf_counter() - start) / calls
+
+
+def interleave(
+    sides: Mapping[str, Callable[[], Any]],
+    *,
+    budget: float,
+    rounds: tuple[int, int],
+) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Samples of each side (seconds per call, one a round) and the calls that make a sample.
+
+    Args:
+        sides: functions without arguments, warm.
+        budget: seconds that all rounds together should take.
+        rounds: fewest and most rounds, whatever the budget.
+    """
+    estimate = {name: seconds_of(function) for name, function in sides.items()}
+    calls = {name: max(1, round(MIN_SAMPLE / t + 0.5)) for name, t in estimate.items()}
+    round_time = sum(estimate[name] * calls[name] for name in sides)
+    count = min(max(int(budget / round_time), rounds[0]), rounds[1])
+
+    samples: dict[str, list[float]] = {name: [] for name in sides}
+    order = list(sides)
+    shuffle = random.Random(0).shuffle  # a fixed order would always put the same side after another
+    for _ in range(count):
+        shuffle(order)
+        for name in order:
+            samples[name].append(seconds_of(sides[name], calls[name]))
+    return samples, calls
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """The 20 % quantile, the median and the 80 % quantile."""
+    if len(values) < 2:
+        values = [*values, *values]
+    fifths = statistics.quantiles(values, n=5, method="inclusive")
+    return {"q20": fifths[0], "median": statistics.median(values), "q80": fifths[3]}
+
+
+def ratios(numerator: Sequence[float], denominator: Sequence[float]) -> dict[str, float]:
+    """Quantiles of the ratio, formed round by round."""
+    return quantiles([a / b for a, b in zip(numerator, denominator, strict=True)])
+
+
+def fastest(candidates: Mapping[Any, Callable[[], Callable[[], Any]]]) -> Any:
+    """The key of the quickest candidate; each value builds the function to time.
+
+    Judged after a first, cold call by the best of three, slower than a fifth of a second by one.
+    """
+    if len(candidates) == 1:
+        return next(iter(candidates))
+    best, best_time = None, float("inf")
+    for key, build in candidates.items():
+        function = build()
+        repeats = 3 if seconds_of(function) < 0.2 else 1
+        elapsed = min(seconds_of(function) for _ in range(repeats))
+        if elapsed < best_time:
+            best, best_time = key, elapsed
+        del function  # its buffers, before the next one allocates
+    return best

@@ -1,0 +1,176 @@
+"""What a loss declares about itself so that the generic tests can run it.
+
+Vocabulary:
+  inputs      every tensor a loss can take, drawn once for a size: {"query": …, "key": …}
+  arguments   what one call gets: the required inputs, some optional ones, and options
+  variant     which optional inputs and which options; it has a name, for readable test ids
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+import fastloss
+import fastloss.nn
+import fastloss.reference
+
+Arguments = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Variant:
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    # Optional inputs by argument; the value is the name of the drawn input.
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self):
+        return self.name
+
+
+@dataclass(frozen=True)
+class Invariance:
+    """A change of the arguments whose effect on the loss of every row is known.
+
+    `change(arguments, generator)` returns the changed arguments and a function from the rows
+    before to the rows after; None where the change does not apply to these arguments.
+    """
+
+    name: str
+    change: Callable[[Arguments, torch.Generator], tuple[Arguments, Callable] | None]
+
+    def __str__(self):
+        return self.name
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Arguments at the edge of the definition, in a given dtype.
+
+    `rows` are the expected losses with reduction="none" where they can be written down; the
+    reference decides otherwise. `gradients=False` where the definition leaves them open (NaN).
+    `terms`: the size of the terms of a sum where they cancel to (nearly) nothing.
+    """
+
+    name: str
+    arguments: Callable[[torch.dtype], Arguments]
+    rows: list[float] | None = None
+    gradients: bool = True
+    terms: float = 1.0
+
+    def __str__(self):
+        return self.name
+
+
+@dataclass(frozen=True)
+class Error:
+    """Changed arguments of a good call, the exception they raise and the argument it names."""
+
+    name: str
+    change: Callable[[Arguments], Arguments]
+    exception: type[Exception] | tuple[type[Exception], ...]
+    mentions: str
+
+    def __str__(self):
+        return self.name
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str  # one stem: fastloss.<name>, fastloss.reference.<name>, operators <name>_*
+    module: str  # fastloss.nn.<module>
+    module_options: tuple[str, ...]  # the options its constructor takes, beside `reduction`
+    draw: Callable[[torch.Generator, torch.dtype, Any], dict[str, torch.Tensor]]
+    required: tuple[str, ...]
+    sizes: tuple[Any, ...]  # the variants meet the first two, the first variant all of them
+    small: Any  # a size for gradcheck, compilation, fuzzing
+    large: Any  # a size at which memory and threads can be measured
+    variants: tuple[Variant, ...]
+    differentiable: tuple[str, ...]
+    eager: Callable | None = None  # how a user writes it in torch; the reference by default
+    invariances: tuple[Invariance, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    errors: tuple[Error, ...] = ()
+    # Peak extra bytes without the workspace: (arguments, names requiring grad) → bytes.
+    memory_bound: Callable[[Arguments, tuple[str, ...]], int] | None = None
+    # Multiply-adds of its matrix products, lower and upper bound (tiles are padded):
+    # (arguments, names requiring grad) → (least, most).
+    products: Callable[[Arguments, tuple[str, ...]], tuple[int, int]] | None = None
+
+    def __str__(self):
+        return self.name
+
+    @property
+    def function(self):
+        return getattr(fastloss, self.name)
+
+    @property
+    def reference(self):
+        return getattr(fastloss.reference, self.name)
+
+    @property
+    def module_type(self):
+        return getattr(fastloss.nn, self.module)
+
+    def arguments(self, variant: Variant, size, dtype=torch.float64, seed=0, **options):
+        inputs = self.draw(generator(seed), dtype, size)
+        chosen = {name: inputs[name] for name in self.required}
+        chosen |= {name: inputs[source] for name, source in variant.inputs.items()}
+        return chosen | dict(variant.options) | options
+
+    def may_require_grad(self, arguments: Arguments) -> tuple[str, ...]:
+        return tuple(
+            name for name in self.differentiable if isinstance(arguments.get(name), torch.Tensor)
+        )
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@dataclass
+class Result:
+    loss: torch.Tensor
+    gradients: dict[str, torch.Tensor]
+
+
+def to_dtype(arguments: Arguments, dtype: torch.dtype) -> Arguments:
+    """The same stored values in another floating dtype; what is one object stays one object."""
+    cast: dict[int, torch.Tensor] = {}
+    for value in arguments.values():
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            cast[id(value)] = value.detach().to(dtype)
+    return {name: cast.get(id(value), value) for name, value in arguments.items()}
+
+
+def as_leaves(arguments: Arguments, wrt: tuple[str, ...]) -> Arguments:
+    """Detached arguments, `wrt` requiring grad. Strides are kept; one object stays one object."""
+    leaves: dict[int, torch.Tensor] = {}
+    for name, value in arguments.items():
+        if isinstance(value, torch.Tensor):
+            leaf = leaves.setdefault(id(value), value.detach())
+            if name in wrt:
+                leaf.requires_grad_()
+    return {name: leaves.get(id(value), value) for name, value in arguments.items()}
+
+
+def run(function, arguments: Arguments, wrt: tuple[str, ...] = (), upstream=None) -> Result:
+    """Call `function`; with `wrt`, also pull `upstream` (random by default) back to them."""
+    arguments = as_leaves(arguments, wrt)
+    loss = function(**arguments)
+    if not wrt:
+        return Result(loss.detach(), {})
+    if upstream is None:
+        upstream = random_upstream(loss)
+    gradients = torch.autograd.grad(loss, [arguments[name] for name in wrt], upstream.to(loss))
+    return Result(loss.detach(), dict(zip(wrt, gradients, strict=True)))
+
+
+def random_upstream(loss: torch.Tensor, seed: int = 17) -> torch.Tensor:
+    """Never all ones: a backward that forgets the upstream gradient must not pass."""
+    values = torch.randn(loss.shape, generator=generator(seed), dtype=torch.float64)
+    return (values + 0.3).to(loss.dtype)

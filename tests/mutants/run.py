@@ -1,0 +1,142 @@
+"""Are the tests any good? Plant each bug of table.py in a copy of the tree and run fast tests.
+
+    python tests/mutants/run.py [part of a name …]
+
+Prints which test files catch which bug; fails if one survives, or if the tests fail without a bug.
+Needs what building fastloss needs. The copies are compiled without optimisation, which is fast
+and changes no arithmetic that tests may rely on; two at a time, each on one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import Queue
+
+from table import MUTANTS
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("csrc", "fastloss", "_build", "tests")
+FILES = ("setup.py", "pyproject.toml", "compile_flags.txt", "README.md", "LICENSE")
+WORKERS = 2
+
+# Seconds rather than minutes, and every layer of the tests.
+TESTS = (
+    "test_written_values.py",
+    "test_identities.py",
+    "test_gradients.py",
+    "test_edges.py",
+    "test_properties.py",
+    "test_memory.py",
+)
+SELECTION = (
+    "written_values or identities or gradcheck or (test_edge and none) or test_invariance"
+    " or (every_variant and none and all) or backward_twice or (sum and ones)"
+    " or (workspace_limit_does_not and mean and bias) or products or costs_one"
+)
+PYTEST = ["-q", "-p", "no:cacheprovider", "--tb=no", "-rf", "-k", SELECTION]
+
+
+class Tree:
+    """A scratch copy of the project in which one bug at a time is planted."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        ignore = shutil.ignore_patterns("__pycache__", "*.so")
+        for part in PARTS:
+            shutil.copytree(ROOT / part, folder / part, ignore=ignore)
+        for file in FILES:
+            if (ROOT / file).exists():
+                shutil.copy(ROOT / file, folder / file)
+        flags = folder / "compile_flags.txt"
+        flags.write_text(re.sub(r"-O\d", "-O0", flags.read_text(encoding="utf-8")))
+        self.build()
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {
+            "PYTHONPATH": str(self.folder),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1",
+            "MAX_JOBS": "1",
+        }
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def build(self) -> None:
+        built = self.run("setup.py", "-q", "build_ext", "--inplace")
+        if built.returncode:
+            raise RuntimeError(built.stdout + built.stderr)
+
+    def failures(self) -> dict[str, int]:
+        """Failed tests by file."""
+        tests = [f"tests/{file}" for file in TESTS]
+        result = self.run("-m", "pytest", *PYTEST, *tests)
+        failed: dict[str, int] = {}
+        for file in re.findall(r"^(?:FAILED|ERROR) tests/(\w+)\.py", result.stdout, re.MULTILINE):
+            failed[file] = failed.get(file, 0) + 1
+        if result.returncode and not failed:  # a crash is a catch, too
+            if result.returncode > 0 and "passed" not in result.stdout:
+                raise RuntimeError(result.stdout + result.stderr)
+            failed["crash"] = 1
+        return failed
+
+    def failures_with(self, file: str, old: str, new: str) -> dict[str, int]:
+        path = self.folder / file
+        text = path.read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            raise RuntimeError(f"table.py is stale: {file} holds {text.count(old)} times {old!r}")
+        rebuild = path.suffix != ".py"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        try:
+            if rebuild:
+                self.build()
+            return self.failures()
+        finally:
+            path.write_text(text, encoding="utf-8")
+
+
+def main(names: list[str]) -> int:
+    mutants = [m for m in MUTANTS if not names or any(name in m[0] for name in names)]
+    started = time.monotonic()
+    survivors = []
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as pool:
+        folders = [Path(folder) / str(i) for i in range(WORKERS)]
+        trees: Queue[Tree] = Queue()
+        for tree in pool.map(Tree, folders):
+            trees.put(tree)
+
+        def attempt(mutant):
+            tree = trees.get()
+            try:
+                return tree.failures_with(*mutant[1:]) if mutant else tree.failures()
+            finally:
+                trees.put(tree)
+
+        clean = pool.submit(attempt, None).result()
+        if clean:
+            print(f"the tests fail without a bug: {clean}")
+            return 1
+        for mutant, failed in zip(mutants, pool.map(attempt, mutants), strict=True):
+            caught = ", ".join(f"{file[5:] or file} {count}" for file, count in failed.items())
+            print(f"{'caught  ' if failed else 'SURVIVED'}  {mutant[0]:42} {caught}", flush=True)
+            if not failed:
+                survivors.append(mutant[0])
+    print(f"{len(mutants)} bugs, {len(survivors)} survived, {time.monotonic() - started:.0f} s")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,56 @@
+"""Same bits run to run; the number of threads changes rounding only."""
+
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+import torch
+
+import fastloss
+from accuracy import Judge
+from case import run
+from cases import CASES
+
+
+@contextmanager
+def threads(count):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def variants(case):
+    return [v for v in case.variants if v.name.split(", ")[-1] in ("plain", "smoothing all")]
+
+
+CALLS = [(case, variant) for case in CASES for variant in variants(case)]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize(("case", "variant"), CALLS, ids=str)
+def test_same_bits_run_to_run(case, variant, reduction):
+    size = case.sizes[0]._replace(n=400, m=900)
+    arguments = case.arguments(variant, size, torch.float32, reduction=reduction)
+    names = case.may_require_grad(arguments)
+    with fastloss.workspace_limit(400_000):
+        first = run(case.function, arguments, names)
+        for _ in range(3):
+            again = run(case.function, arguments, names)
+            assert torch.equal(again.loss, first.loss)
+            for name in names:
+                assert torch.equal(again.gradients[name], first.gradients[name]), name
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize(("case", "variant"), CALLS, ids=str)
+def test_threads_agree(case, variant, reduction):
+    """Few rows and many columns too, where threads share a row."""
+    for n, m in ((130, 300), (3, 2500)):
+        size = case.sizes[0]._replace(n=n, m=m, d=17)
+        judge = Judge(case, partial(case.arguments, variant, size, reduction=reduction))
+        for count in (1, 2, 8):
+            with threads(count):
+                judge.accept(case.function)

@@ -1,0 +1,167 @@
+"""Gradients equal those of the reference, for every subset of inputs that may require grad."""
+
+from itertools import combinations
+
+import pytest
+import torch
+
+from accuracy import Judge, assert_close
+from case import as_leaves, random_upstream, run
+from cases import CASES
+
+VARIANTS = [(case, variant) for case in CASES for variant in case.variants]
+SIZES = [(case, size) for case in CASES for size in case.sizes]
+VARIANTS_BY_REDUCTION = {"mean": ("sharp", "smoothing all"), "none": ("plain", "decoupled all")}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize(("case", "variant"), VARIANTS, ids=str)
+def test_every_variant(case, variant, reduction):
+    """As numbers, as vectors and without a bias to one side; random upstream gradients."""
+    size = case.sizes[0]
+    judge = Judge(case, lambda dtype: case.arguments(variant, size, dtype, reduction=reduction))
+    judge.accept(case.function)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize(("case", "size"), SIZES, ids=str)
+def test_every_size(case, size, reduction):
+    terms = 1.0 if size.m == 1 else 0.0  # one key: every gradient is zero
+    for variant in case.variants:
+        if variant.name.split(", ")[-1] in VARIANTS_BY_REDUCTION[reduction]:
+
+            def make(dtype, variant=variant):
+                return case.arguments(variant, size, dtype, reduction=reduction)
+
+            Judge(case, make, terms=terms).accept(case.function)
+
+
+ALL_INPUTS = [(case, variant) for case, variant in VARIANTS if variant.name.endswith(" all")]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize(("case", "variant"), ALL_INPUTS, ids=str)
+def test_every_subset_of_inputs(case, variant, reduction):
+    """Frozen towers: what does not require grad gets none and changes nothing for the others."""
+    size = case.sizes[1]
+    judge = Judge(case, lambda dtype: case.arguments(variant, size, dtype, reduction=reduction))
+    judge.accept_loss(case.function)
+    arguments = judge.arguments[torch.float64]
+    for count in range(1, len(judge.wrt) + 1):
+        for wrt in combinations(judge.wrt, count):
+            judge.accept_result(run(case.function, arguments, wrt), torch.float64)
+
+
+@pytest.mark.parametrize(("case", "variant"), VARIANTS, ids=str)
+def test_gradcheck(case, variant):
+    """Central differences of the function itself: independent of the reference."""
+    for reduction in ("mean", "none"):
+        arguments = case.arguments(variant, case.small, reduction=reduction)
+        if variant.name.endswith("sharp"):
+            arguments["temperature"] = 0.05  # differences of 1e-6 cannot resolve 0.005
+        names = case.may_require_grad(arguments)
+        leaves = as_leaves(arguments, names)
+
+        def loss(*tensors, names=names, arguments=arguments):
+            return case.function(**arguments | dict(zip(names, tensors, strict=True)))
+
+        assert torch.autograd.gradcheck(loss, [leaves[name] for name in names])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_backward_twice_gives_the_same(case, reduction):
+    arguments = case.arguments(case.variants[0], case.small, torch.float32, reduction=reduction)
+    names = case.may_require_grad(arguments)
+    leaves = as_leaves(arguments, names)
+    inputs = [leaves[name] for name in names]
+    loss = case.function(**leaves)
+    upstream = random_upstream(loss)
+    first = torch.autograd.grad(loss, inputs, upstream, retain_graph=True)
+    second = torch.autograd.grad(loss, inputs, 2 * upstream, retain_graph=True)
+    third = torch.autograd.grad(loss, inputs, upstream)
+    for a, b, c in zip(first, second, third, strict=True):
+        assert torch.equal(a, c)
+        assert torch.equal(2 * a, b)
+    with pytest.raises(RuntimeError):
+        torch.autograd.grad(loss, inputs, upstream)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_accumulation_and_hooks(case):
+    """.backward() adds to .grad; hooks see and may change a gradient on its way."""
+    arguments = case.arguments(case.variants[0], case.small, torch.float32)
+    name = case.may_require_grad(arguments)[0]
+    once = run(case.function, arguments, (name,), torch.tensor(1.0)).gradients[name]
+
+    leaves = as_leaves(arguments, (name,))
+    for _ in range(3):
+        case.function(**leaves).backward()
+    assert_close(leaves[name].grad, 3 * once)
+
+    leaves = as_leaves(arguments, (name,))
+    leaves[name].register_hook(lambda grad: -2 * grad)
+    case.function(**leaves).backward()
+    assert torch.equal(leaves[name].grad, -2 * once)
+
+    leaves = as_leaves(arguments, (name,))
+    middle = leaves[name] * 1.0
+    middle.retain_grad()
+    loss = case.function(**leaves | {name: middle})
+    loss.register_hook(lambda grad: 5 * grad)
+    loss.backward()
+    assert_close(middle.grad, 5 * once)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_gradients_can_be_changed_in_place(case):
+    """A returned gradient is nobody else's memory: changing it changes no later backward."""
+    arguments = case.arguments(case.variants[0], case.small, torch.float32)
+    names = case.may_require_grad(arguments)
+    leaves = as_leaves(arguments, names)
+    loss = case.function(**leaves)
+    one = torch.ones_like(loss)
+    inputs = [leaves[name] for name in names]
+    first = torch.autograd.grad(loss, inputs, one, retain_graph=True)
+    kept = [grad.clone() for grad in first]
+    for grad in first:
+        grad.zero_()
+    again = torch.autograd.grad(loss, inputs, one)
+    assert all(torch.equal(a, b) for a, b in zip(kept, again, strict=True))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_in_place_change_of_a_saved_input_is_an_error(case):
+    """With "none", backward reads the inputs again: torch must notice that they changed."""
+    arguments = case.arguments(case.variants[0], case.small, torch.float32, reduction="none")
+    name = case.may_require_grad(arguments)[0]
+    leaves = as_leaves(arguments, (name,))
+    changed = leaves[name] * 1.0
+    loss = case.function(**leaves | {name: changed})
+    changed.mul_(2)
+    with pytest.raises(RuntimeError, match="inplace"):
+        loss.sum().backward()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_second_derivative_is_an_error(case, reduction):
+    """Also when the first derivative is one term among others: a gradient penalty must not
+    vanish silently."""
+    arguments = case.arguments(case.variants[0], case.small, reduction=reduction)
+    name = case.may_require_grad(arguments)[0]
+    leaves = as_leaves(arguments, (name,))
+    loss = case.function(**leaves).sum()
+    (grad,) = torch.autograd.grad(loss, [leaves[name]], create_graph=True)
+    with pytest.raises(RuntimeError, match=r"once_differentiable|twice|second"):
+        (grad.square().sum() + leaves[name].sum()).backward()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_needs_no_gradient_gets_no_graph(case):
+    arguments = case.arguments(case.variants[0], case.small)
+    assert not case.function(**arguments).requires_grad
+    leaves = as_leaves(arguments, case.may_require_grad(arguments))
+    assert case.function(**leaves).requires_grad
+    with torch.no_grad():
+        assert not case.function(**leaves).requires_grad

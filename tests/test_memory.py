@@ -1,0 +1,182 @@
+"""Peak and saved bytes within the documented bound, and matrix products counted."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+
+import fastloss
+from case import as_leaves, random_upstream, run
+from cases import CASES
+
+REDUCTIONS = ("mean", "none")
+LIMITS = (1 << 20, 4 << 20)
+
+
+def memory_events(work):
+    """Allocations (positive) and frees (negative) of torch while `work` runs, in order."""
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profiler:
+        kept = work()
+    events = [
+        (event.start_ns(), event.nbytes())
+        for event in profiler.profiler.kineto_results.events()
+        if event.name() == "[memory]"
+    ]
+    del kept
+    return [size for _, size in sorted(events, key=lambda event: event[0])]
+
+
+def peak_bytes(work):
+    now = peak = 0
+    for size in memory_events(work):
+        now += size
+        peak = max(peak, now)
+    return peak
+
+
+def variants_to_measure(case):
+    names = ("dot, plain", "cosine, plain", "euclidean, plain", "dot, smoothing all")
+    return [variant for variant in case.variants if variant.name in names]
+
+
+MEASURED = [(case, variant) for case in CASES for variant in variants_to_measure(case)]
+
+
+def test_the_counter_counts():
+    """A peak of two tensors alive at once, the first freed before the third."""
+
+    def work():
+        a = torch.empty(1 << 18)
+        b = torch.empty(1 << 18)
+        del a
+        return b, torch.empty(1 << 18)
+
+    assert peak_bytes(work) == 2 * 4 << 18
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize(("case", "variant"), MEASURED, ids=str)
+def test_peak_bytes(case, variant, reduction, limit):
+    arguments = case.arguments(variant, case.large, torch.float32, reduction=reduction)
+    names = case.may_require_grad(arguments)
+    leaves = as_leaves(arguments, names)
+    inputs = [leaves[name] for name in names]
+
+    def forward_and_backward():
+        loss = case.function(**leaves)
+        return torch.autograd.grad(loss, inputs, random_upstream(loss))
+
+    with fastloss.workspace_limit(limit):
+        run(case.function, arguments, names)  # warm-up: one-off allocations
+        peak = peak_bytes(forward_and_backward)
+        with torch.no_grad():
+            peak_without = peak_bytes(lambda: case.function(**leaves))
+    assert 0 < peak <= limit + case.memory_bound(arguments, names)
+    assert 0 < peak_without <= limit + case.memory_bound(arguments, ())
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize(("case", "variant"), MEASURED, ids=str)
+def test_saved_bytes(case, variant, reduction):
+    """Kept for backward: gradients (mean) or vectors (none) beside the inputs themselves."""
+    arguments = case.arguments(variant, case.large, torch.float32, reduction=reduction)
+    names = case.may_require_grad(arguments)
+    leaves = as_leaves(arguments, names)
+    own = {value.data_ptr() for value in leaves.values() if isinstance(value, torch.Tensor)}
+    saved = []
+
+    def pack(tensor):
+        if tensor.data_ptr() not in own:
+            saved.append(tensor.element_size() * tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        case.function(**leaves)
+    vectors = case.memory_bound(arguments, ())
+    accumulators = sum(4 * arguments[name].numel() for name in names)
+    assert sum(saved) <= vectors + (accumulators if reduction != "none" else 0)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_peak_of_the_process(case):
+    """What the C library and worker threads allocate too: the high-water mark of the process."""
+    script = f"""
+        import sys
+        sys.path.insert(0, {str(sys.path[0])!r})
+        import torch, fastloss
+        from cases import CASES
+        from case import run
+        case = next(c for c in CASES if c.name == {case.name!r})
+        variant = case.variants[0]
+
+        def high_water():
+            with open("/proc/self/status") as status:
+                return next(int(l.split()[1]) * 1024 for l in status if l.startswith("VmHWM"))
+
+        small = case.arguments(variant, case.sizes[0], torch.float32)
+        names = case.may_require_grad(small)
+        run(case.function, small, names)
+        size = case.large._replace(n=6144, m=12288, d=32)  # 302 MB of scores
+        arguments = case.arguments(variant, size, torch.float32)
+        before = high_water()
+        run(case.function, arguments, names)
+        print(high_water() - before, case.memory_bound(arguments, names))
+    """
+    out = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
+    )
+    grown, bound = map(int, out.stdout.split())
+    slack = 24 << 20  # pages the allocator keeps, code loaded on first use
+    assert grown <= (64 << 20) + bound + slack, f"{grown / 2**20:.0f} MiB"
+
+
+def products(work):
+    before = fastloss._C.multiply_adds()
+    work()
+    return fastloss._C.multiply_adds() - before
+
+
+SUBSETS = ((), ("query",), ("key",), ("query", "key"))
+
+
+@pytest.mark.parametrize("wrt", SUBSETS, ids=lambda wrt: "+".join(wrt) or "nothing")
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_matrix_products(case, reduction, wrt):
+    """1 G without gradients, 3 G with both, 4 G for "none"; a frozen tower saves its product."""
+    for variant in variants_to_measure(case):
+        if "negatives" in variant.inputs:
+            continue
+        size = case.large._replace(n=512, m=1024, d=64, h=0)
+        arguments = case.arguments(variant, size, torch.float32, reduction=reduction)
+        count = products(lambda a=arguments: run(case.function, a, wrt))
+        least, most = case.products(arguments, wrt)
+        unit = 512 * 1024 * 64
+        assert least <= count <= most, f"{variant}: {count / unit:.2f} products"
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_no_grad_costs_one_product(case):
+    size = case.large._replace(n=512, m=1024, d=64, h=0)
+    arguments = case.arguments(case.variants[0], size, torch.float32)
+    leaves = as_leaves(arguments, case.may_require_grad(arguments))
+    least, most = case.products(arguments, ())
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert least <= products(lambda: case.function(**leaves)) <= most
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_products_do_not_grow_with_less_workspace(case):
+    """Chunks are not computed twice; splitting columns costs at most the second pass, 4 G."""
+    size = case.large._replace(n=512, m=4096, d=64, h=0)
+    arguments = case.arguments(case.variants[0], size, torch.float32)
+    _, three = case.products(arguments, ("query", "key"))
+    with fastloss.workspace_limit(1 << 20):
+        count = products(lambda: run(case.function, arguments, ("query", "key")))
+    assert count <= three * 4 / 3

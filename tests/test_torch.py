@@ -1,0 +1,389 @@
+"""The losses as citizens of torch: compilation, operators, grad modes, modules, threads, forks."""
+
+import copy
+import inspect
+import io
+import pickle
+import threading
+import time
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader, Dataset
+
+import fastloss
+from accuracy import assert_close
+from case import Variant, as_leaves, run
+from cases import CASES
+
+# The compiler's own warnings about torch's insides are none of ours.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+VARIANTS = [(case, variant) for case in CASES for variant in case.variants]
+REDUCTIONS = ("mean", "none")
+
+
+# -------------------------------------------------------------------------------- torch.compile
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+FEW_VARIANTS = [
+    (case, variant)
+    for case, variant in VARIANTS
+    if variant.name in ("cosine, plain", "dot, smoothing all", "euclidean, decoupled all")
+]
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize(("case", "variant"), FEW_VARIANTS, ids=str)
+def test_compile_fullgraph(case, variant, reduction):
+    """One graph, forward and backward, with the bits of the uncompiled loss."""
+    arguments = case.arguments(variant, case.small, torch.float32, reduction=reduction)
+    names = case.may_require_grad(arguments)
+    expected = run(case.function, arguments, names)
+    compiled = torch.compile(case.function, fullgraph=True, backend="aot_eager")
+    result = run(compiled, arguments, names)
+    assert torch.equal(result.loss, expected.loss)
+    for name in names:
+        assert torch.equal(result.gradients[name], expected.gradients[name]), name
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_compile_with_dynamic_shapes(case, reduction):
+    """One compilation serves all sizes."""
+    variant = next(v for v in case.variants if v.name.endswith("smoothing all"))
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(case.function, fullgraph=True, dynamic=True, backend=counter)
+    for n, m, d in [(4, 6, 3), (5, 9, 4), (17, 23, 8)]:
+        size = case.small._replace(n=n, m=m, d=d)
+        arguments = case.arguments(variant, size, torch.float32, reduction=reduction)
+        names = case.may_require_grad(arguments)
+        expected = run(case.function, arguments, names)
+        result = run(compiled, arguments, names)
+        assert torch.equal(result.loss, expected.loss)
+        for name in names:
+            assert torch.equal(result.gradients[name], expected.gradients[name]), name
+    assert counter.frame_count == 1
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_compile_by_the_default_backend(case):
+    """With the work around a loss in a training step: an encoder before, a scale after."""
+    arguments = case.arguments(case.variants[0], case.small, torch.float32)
+    names = case.may_require_grad(arguments)
+
+    def step(**tensors):
+        tensors = tensors | {name: torch.tanh(tensors[name] * 1.5) for name in names}
+        return 3 * case.function(**tensors)
+
+    expected = run(step, arguments, names)
+    result = run(torch.compile(step, fullgraph=True), arguments, names)
+    assert_close(result.loss, expected.loss)
+    for name in names:
+        assert_close(result.gradients[name], expected.gradients[name], name)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_compile_module(case):
+    arguments = case.arguments(Variant("plain"), case.small, torch.float32)
+    module = case.module_type(learnable=True)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    for name in case.may_require_grad(arguments):
+        arguments[name].requires_grad_()
+    expected = module(**arguments)
+    result = compiled(**arguments)
+    assert torch.equal(result, expected)
+    parameters = list(module.parameters())
+    for a, b in zip(
+        torch.autograd.grad(result, parameters),
+        torch.autograd.grad(expected, parameters),
+        strict=True,
+    ):
+        assert_close(a, b)
+
+
+# ------------------------------------------------------------------------------------ operators
+
+
+class RecordedCalls(TorchDispatchMode):
+    """The calls of torch.ops.fastloss.* with their arguments."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.namespace == "fastloss":
+            self.calls.append((function, args, kwargs or {}))
+        return function(*args, **(kwargs or {}))
+
+
+def recorded_calls(case, variant, reduction):
+    arguments = case.arguments(variant, case.small, torch.float64, reduction=reduction)
+    with RecordedCalls() as recorded:
+        run(case.function, arguments, case.may_require_grad(arguments))
+        run(case.function, arguments)
+    return recorded.calls
+
+
+def registered_operators():
+    names = torch._C._dispatch_get_all_op_names()
+    return {name.split("::")[1].split(".")[0] for name in names if name.startswith("fastloss::")}
+
+
+@pytest.mark.parametrize(("case", "variant"), FEW_VARIANTS, ids=str)
+def test_opcheck(case, variant):
+    """Schema, fake function and aliasing of every operator, on the arguments of a real call."""
+    for reduction in REDUCTIONS:
+        calls = recorded_calls(case, variant, reduction)
+        assert calls
+        for operator, args, kwargs in calls:
+            detached = [a.detach() if isinstance(a, torch.Tensor) else a for a in args]
+            torch.library.opcheck(
+                operator,
+                tuple(detached),
+                kwargs,
+                test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_dynamic"),
+            )
+
+
+def test_opcheck_meets_every_operator():
+    met = {
+        operator._schema.name.split("::")[1]
+        for case, variant in FEW_VARIANTS
+        for reduction in REDUCTIONS
+        for operator, _, _ in recorded_calls(case, variant, reduction)
+    }
+    assert met == registered_operators()
+
+
+# ----------------------------------------------------------------------------------- grad modes
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize(("case", "variant"), VARIANTS, ids=str)
+def test_same_value_without_gradients(case, variant, reduction):
+    """no_grad and inference_mode take the cheap path: the same value, no graph."""
+    arguments = case.arguments(variant, case.sizes[1], torch.float32, reduction=reduction)
+    leaves = as_leaves(arguments, case.may_require_grad(arguments))
+    loss = case.function(**leaves)
+    with torch.no_grad():
+        without = case.function(**leaves)
+    with torch.inference_mode():
+        inference = case.function(**leaves)
+    assert not without.requires_grad
+    assert inference.is_inference()
+    assert_close(without, loss.detach())
+    assert torch.equal(inference, without)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_autocast_changes_nothing(case):
+    """float32 in, float32 scores: autocast must not round them."""
+    arguments = case.arguments(case.variants[0], case.small, torch.float32)
+    names = case.may_require_grad(arguments)
+    expected = run(case.function, arguments, names)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = run(case.function, arguments, names)
+    assert torch.equal(result.loss, expected.loss)
+    for name in names:
+        assert torch.equal(result.gradients[name], expected.gradients[name])
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_vmap_and_forward_mode_are_errors(case):
+    arguments = case.arguments(case.variants[0], case.small)
+    query, key = arguments.pop("query"), arguments.pop("key")
+    with pytest.raises(RuntimeError):
+        torch.func.vmap(lambda q: case.function(q, key, **arguments))(query[None])
+    leaf = query.clone().requires_grad_()
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        torch.func.jvp(
+            lambda q: case.function(q, key, **arguments), (leaf,), (torch.ones_like(query),)
+        )
+
+
+# -------------------------------------------------------------------------------------- modules
+
+
+def module_calls(case):
+    """(module, function arguments) for every variant whose options a constructor takes."""
+    for variant in case.variants:
+        if "temperature" not in variant.inputs:
+            yield variant, case.module_type(**variant.options)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_module_is_the_function(case):
+    for variant, module in module_calls(case):
+        arguments = case.arguments(variant, case.small)
+        tensors = {k: v for k, v in arguments.items() if isinstance(v, torch.Tensor)}
+        torch.testing.assert_close(module(**tensors), case.function(**arguments))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_module_constructor_takes_every_option(case):
+    parameters = inspect.signature(case.module_type).parameters
+    assert {*case.module_options, "reduction"} <= parameters.keys()
+    options = inspect.signature(case.function).parameters
+    for name in (*case.module_options, "reduction"):
+        assert parameters[name].default == options[name].default, name
+    text = repr(case.module_type(reduction="sum"))
+    assert "sum" in text, "a module shows its options"
+
+
+@pytest.mark.parametrize("learnable", [False, True])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_module_copies(case, learnable):
+    """Pickle, deepcopy and state_dict keep options and parameters."""
+    module = case.module_type(temperature=0.3, learnable=learnable, reduction="sum")
+    for parameter in module.parameters():
+        parameter.data.mul_(1.25)
+    arguments = case.arguments(Variant("plain"), case.small, torch.float32)
+    expected = module(**arguments)
+
+    other = case.module_type(temperature=0.7, learnable=learnable, reduction="sum")
+    other.load_state_dict(module.state_dict())
+    buffer = io.BytesIO()
+    torch.save(module.state_dict(), buffer)
+    buffer.seek(0)
+    loaded = case.module_type(temperature=0.3, learnable=learnable, reduction="sum")
+    loaded.load_state_dict(torch.load(buffer))
+    copies = [copy.deepcopy(module), pickle.loads(pickle.dumps(module)), loaded]
+    if learnable:
+        copies.append(other)
+    for twin in copies:
+        assert torch.equal(twin(**arguments), expected)
+        assert twin.state_dict().keys() == module.state_dict().keys()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_module_learns_its_parameters(case):
+    """The parameter's gradient is the derivative of the loss with respect to it."""
+    module = case.module_type(temperature=0.3, learnable=True).double()
+    (parameter,) = module.parameters()
+    assert parameter.dim() == 0
+    arguments = case.arguments(Variant("plain"), case.small)
+    module(**arguments).backward()
+    step = 1e-6
+    with torch.no_grad():
+        parameter.add_(step)
+        above = module(**arguments)
+        parameter.sub_(2 * step)
+        below = module(**arguments)
+    assert parameter.grad.item() == pytest.approx(((above - below) / (2 * step)).item(), rel=1e-6)
+    assert not list(case.module_type(temperature=0.3).parameters())
+
+
+# ------------------------------------------------------------------------- threads and processes
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_python_runs_meanwhile(case):
+    """The GIL is released: this thread keeps ticking while another computes a loss."""
+    arguments = case.arguments(case.variants[0], case.large, torch.float32)
+    names = case.may_require_grad(arguments)
+    ticks, done = 0, threading.Event()
+    errors = []
+
+    def work():
+        try:
+            started = time.monotonic()
+            while time.monotonic() - started < 0.3:
+                run(case.function, arguments, names)
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            done.set()
+
+    longest = 0.0
+    started = time.monotonic()
+    run(case.function, arguments, names)
+    alone = time.monotonic() - started
+    thread = threading.Thread(target=work)
+    thread.start()
+    last = time.monotonic()
+    while not done.is_set():
+        time.sleep(0.001)
+        now = time.monotonic()
+        longest, last, ticks = max(longest, now - last), now, ticks + 1
+    thread.join()
+    assert not errors
+    # Holding the GIL would allow about one tick a call.
+    assert ticks > 5 * 0.3 / max(alone, 0.001), (ticks, alone, longest)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_two_python_threads(case):
+    """Concurrent calls with different options do not disturb each other."""
+    variants = case.variants[:8]
+    size = case.sizes[0]
+    calls = [case.arguments(variant, size, torch.float32) for variant in variants]
+    expected = [run(case.function, a, case.may_require_grad(a)) for a in calls]
+    wrong = []
+
+    def work(indices):
+        for i in indices:
+            result = run(case.function, calls[i], case.may_require_grad(calls[i]))
+            if not torch.equal(result.loss, expected[i].loss):
+                wrong.append(i)
+
+    threads = [
+        threading.Thread(target=work, args=([(i + k) % 8 for i in range(24)],)) for k in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+class LossAsData(Dataset):
+    """Computes a loss inside a DataLoader worker, as hard-negative mining may do."""
+
+    def __init__(self, case):
+        self.case = case
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        case = self.case
+        arguments = case.arguments(case.variants[0], case.small, seed=index)
+        return run(case.function, arguments, case.may_require_grad(arguments)).loss
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_forked_workers(case):
+    """Used in the parent first, then in forked workers: the same values, no hang."""
+    data = LossAsData(case)
+    expected = torch.stack([data[i] for i in range(4)])
+    loader = DataLoader(
+        data, batch_size=2, num_workers=2, multiprocessing_context="fork", timeout=60
+    )
+    assert torch.equal(torch.cat(list(loader)), expected)
+
+
+def test_one_openmp():
+    """Two copies of libgomp would mean two pools of threads, and limits that do not hold."""
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        copies = {line.split()[-1] for line in maps if "libgomp" in line}
+    assert len(copies) == 1, copies
+
+
+def test_build_info():
+    info = fastloss.build_info()
+    assert info["version"] == fastloss.__version__
+    assert info["torch"] == torch.__version__
+    assert info["simd"] in info["simd_available"]
+    assert info["matrix_product"] in ("brgemm", "mm")
+    assert info["threads"] == torch.get_num_threads()
+    assert isinstance(info["cuda"], bool)

@@ -1,0 +1,189 @@
+"""Expected values spelled out as arithmetic: independent of the reference."""
+
+from math import exp, log, sqrt
+
+import pytest
+import torch
+from torch import tensor
+
+import fastloss
+
+
+def logits(*rows, dtype=torch.float64):
+    """A query and keys whose dot products are the given row of scores."""
+    return tensor([[1.0]], dtype=dtype), tensor([[score] for score in rows], dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    ("temperature", "expected", "printed"),
+    [
+        (1.0, log(1 + 3 * exp(-2)), 0.341),
+        (0.2, log(1 + 3 * exp(-2 / 0.2)), 1.36e-4),
+        (0.1, log(1 + 3 * exp(-2 / 0.1)), 6.18e-9),
+    ],
+)
+def test_info_nce_of_one_positive_and_three_negatives(temperature, expected, printed, dtype):
+    """Small losses keep their digits: lse − score would leave 1.36e-4 only three in float32."""
+    query, key = logits(1.0, -1.0, -1.0, -1.0, dtype=dtype)
+    loss = fastloss.info_nce(query, key, temperature=temperature, similarity="dot")
+    relative = 1e-5 if dtype == torch.float32 else 1e-11
+    assert loss.item() == pytest.approx(expected, rel=relative)
+    assert loss.item() == pytest.approx(printed, rel=2e-3)
+
+
+def test_small_losses_have_accurate_gradients():
+    """The gradient is p − 1 = −3e-10/(1 + 3e-10) here; 1 − p in float32 would be 0."""
+    query, key = logits(1.0, -10.0, -10.0, -10.0, dtype=torch.float32)
+    query.requires_grad_()
+    fastloss.info_nce(query, key, temperature=0.5, similarity="dot").backward()
+    others = 3 * exp(-22)
+    expected = others / (1 + others) * (-10 - 1) / 0.5
+    assert query.grad.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_info_nce_with_target():
+    query, key = logits(0.5, 2.0, -1.0, 0.0)
+    loss = fastloss.info_nce(query, key, tensor([2]), temperature=1.0, similarity="dot")
+    expected = log(exp(0.5) + exp(2.0) + exp(-1.0) + exp(0.0)) - (-1.0)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_info_nce_similarities():
+    query = tensor([[3.0, 4.0]], dtype=torch.float64)
+    key = tensor([[6.0, 8.0], [4.0, -3.0], [0.0, 0.0], [3.0, 5.0]], dtype=torch.float64)
+    rows = {
+        "dot": [50, 0, 0, 29],
+        "cosine": [1, 0, 0, 29 / (5 * sqrt(34))],
+        "euclidean": [-5, -sqrt(50), -5, -1],
+        "sqeuclidean": [-25, -50, -25, -1],
+    }
+    for similarity, row in rows.items():
+        for target in range(4):
+            loss = fastloss.info_nce(
+                query, key, tensor([target]), temperature=10.0, similarity=similarity
+            )
+            expected = log(sum(exp(s / 10) for s in row)) - row[target] / 10
+            assert loss.item() == pytest.approx(expected, rel=1e-12), similarity
+
+
+def test_info_nce_bias_comes_after_the_temperature_and_reaches_the_positive():
+    query, key = logits(1.0, -1.0, 2.0, 0.0)
+    bias = tensor([-log(0.5), -log(0.1), -log(0.3), -log(0.1)], dtype=torch.float64)
+    loss = fastloss.info_nce(query, key, temperature=0.5, similarity="dot", key_bias=bias)
+    terms = [exp(2) / 0.5, exp(-2) / 0.1, exp(4) / 0.3, exp(0) / 0.1]
+    assert loss.item() == pytest.approx(-log(terms[0] / sum(terms)), rel=1e-12)
+
+
+def test_info_nce_ids_remove_duplicates_of_the_target_only():
+    query, key = logits(1.0, -1.0, 2.0, 0.0)
+    ids = tensor([7, 7, 9, 9])
+    for target, row in [(0, [1, 2, 0]), (1, [-1, 2, 0]), (2, [2, 1, -1]), (3, [0, 1, -1])]:
+        loss = fastloss.info_nce(
+            query, key, tensor([target]), temperature=1.0, similarity="dot", key_ids=ids
+        )
+        assert loss.item() == pytest.approx(log(sum(map(exp, row))) - row[0], rel=1e-12)
+
+
+def test_info_nce_margin_is_in_the_numerator_and_in_the_denominator():
+    query, key = logits(1.0, -1.0, 2.0, 0.0)
+    loss = fastloss.info_nce(query, key, temperature=0.5, similarity="dot", margin=0.3)
+    positive = (1.0 - 0.3) / 0.5
+    expected = log(exp(positive) + exp(-2) + exp(4) + exp(0)) - positive
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_info_nce_decoupled():
+    query, key = logits(1.0, -1.0, 2.0, 0.0)
+    loss = fastloss.info_nce(
+        query, key, temperature=0.5, similarity="dot", margin=0.3, decoupled=True
+    )
+    expected = log(exp(-2) + exp(4) + exp(0)) - (1.0 - 0.3) / 0.5
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_info_nce_own_negatives_have_neither_bias_nor_id():
+    query, key = logits(1.0, -1.0)
+    loss = fastloss.info_nce(
+        query,
+        key,
+        negatives=tensor([[[2.0], [0.5]]], dtype=torch.float64),
+        temperature=0.5,
+        similarity="dot",
+        key_bias=tensor([0.1, 0.2], dtype=torch.float64),
+        key_ids=tensor([3, 3]),
+    )
+    positive = 1 / 0.5 + 0.1
+    expected = log(exp(positive) + exp(2 / 0.5) + exp(0.5 / 0.5)) - positive
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_info_nce_smoothing_is_uniform_over_what_is_allowed():
+    query, key = logits(1.0, -1.0, 2.0, 0.0)
+    loss = fastloss.info_nce(
+        query,
+        key,
+        negatives=tensor([[[0.25]]], dtype=torch.float64),
+        temperature=1.0,
+        similarity="dot",
+        key_bias=tensor([0.0, 0.0, -torch.inf, 0.5], dtype=torch.float64),
+        key_ids=tensor([5, 5, 6, 7]),
+        label_smoothing=0.3,
+    )
+    allowed = [1.0, 0.0 + 0.5, 0.25]  # key 1 shares the target's id, key 2 is removed
+    lse = log(sum(map(exp, allowed)))
+    expected = 0.7 * (lse - 1.0) + 0.3 * (lse - sum(allowed) / 3)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_info_nce_reductions_and_weights():
+    query = tensor([[1.0], [2.0], [-1.0]], dtype=torch.float64)
+    key = tensor([[1.0], [0.0], [-1.0], [0.5]], dtype=torch.float64)
+    weights = tensor([2.0, 0.0, 0.5], dtype=torch.float64)
+
+    def row(q, target):
+        scores = [q * k for k in (1.0, 0.0, -1.0, 0.5)]
+        return log(sum(map(exp, scores))) - scores[target]
+
+    rows = [2.0 * row(1.0, 0), 0.0, 0.5 * row(-1.0, 2)]
+
+    def loss(reduction):
+        return fastloss.info_nce(
+            query, key, temperature=1.0, similarity="dot", weights=weights, reduction=reduction
+        )
+
+    assert loss("none").tolist() == pytest.approx(rows, rel=1e-12)
+    assert loss("sum").item() == pytest.approx(sum(rows), rel=1e-12)
+    assert loss("mean").item() == pytest.approx(sum(rows) / 2.5, rel=1e-12)
+
+
+def test_info_nce_rows_without_a_denominator_leave_the_mean():
+    """Decoupled: row 0 keeps no negative; row 1 does, and its positive is the removed key."""
+    query = tensor([[1.0], [2.0]], dtype=torch.float64, requires_grad=True)
+    key = tensor([[1.0], [0.5]], dtype=torch.float64)
+    options = {
+        "temperature": 1.0,
+        "similarity": "dot",
+        "decoupled": True,
+        "key_bias": tensor([0.0, -torch.inf], dtype=torch.float64),
+        "weights": tensor([3.0, 5.0], dtype=torch.float64),
+    }
+    loss = fastloss.info_nce(query, key, reduction="none", **options)
+    assert loss.tolist() == [0.0, torch.inf]
+    fastloss.info_nce(query, key, **options).backward()
+    # Only the weight of row 1 divides: 5 · (1 − 0.5) / 5.
+    assert query.grad.flatten().tolist() == [0.0, pytest.approx(1.0 - 0.5, rel=1e-12)]
+
+
+def test_info_nce_gradient_by_hand():
+    """d loss / d score_j = p_j − [j is the target], divided by the temperature, times the key."""
+    query, key = logits(1.0, -1.0, 2.0, 0.0)
+    query.requires_grad_()
+    key.requires_grad_()
+    loss = fastloss.info_nce(query, key, temperature=0.5, similarity="dot")
+    loss.backward(tensor(-3.0, dtype=torch.float64))
+    terms = [exp(2), exp(-2), exp(4), exp(0)]
+    dscore = [t / sum(terms) - (j == 0) for j, t in enumerate(terms)]
+    dquery = sum(g * k for g, k in zip(dscore, [1.0, -1.0, 2.0, 0.0], strict=True)) / 0.5
+    assert query.grad.item() == pytest.approx(-3 * dquery, rel=1e-12)
+    assert key.grad.flatten().tolist() == pytest.approx([-3 * g / 0.5 for g in dscore], rel=1e-12)
