@@ -103,7 +103,9 @@ def print_table(rows: list[Row], console: Console) -> None:
         if previous is not None and key != previous:
             table.add_section()
         previous = key
-        setting = f" ({row['setting'][1]} {row['setting'][0]})" if row.get("setting") else ""
+        setting = ""
+        if row.get("setting") and row["setting"][1] < row["m"]:
+            setting = " ({1} {0})".format(*row["setting"])
         if "skipped" in row:
             table.add_row(*labels, f"{row['side']}: skipped, {row['skipped']}", "", "", "", "")
             continue

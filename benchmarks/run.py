@@ -224,7 +224,7 @@ def main() -> int:
     rows = report.read(options.source) if options.source else run(options)
     if not rows:
         sys.exit("run.py: no rows")
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = Console(width=None if sys.stdout.isatty() else 180)
     if options.table_markdown:
         print(report.markdown(rows))
     else:

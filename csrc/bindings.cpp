@@ -14,35 +14,34 @@ namespace fastloss {
 namespace {
 
 using OptionalTensor = std::optional<at::Tensor>;
-using ForwardTuple = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor,
-                                at::Tensor, at::Tensor>;
+using ForwardTuple =
+    std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 using BackwardTuple = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 
 template <template <class> class Loss>
 void bind_pairwise(py::module_& module, const std::string& stem) {
-  module.def(
-      (stem + "_forward").c_str(),
-      [stem](at::Tensor query, at::Tensor key, OptionalTensor target, OptionalTensor negatives,
-             OptionalTensor key_bias, OptionalTensor key_ids, OptionalTensor weights,
-             OptionalTensor temperature_tensor, double temperature, std::string similarity,
-             double margin, std::vector<double> options, std::string reduction, Wanted wanted,
-             int64_t workspace) -> ForwardTuple {
-        auto r = pairwise_forward<Loss>(
-            stem,
-            {query, key, target, negatives, key_bias, key_ids, weights, temperature_tensor,
-             temperature, similarity, margin, options, workspace},
-            reduction, wanted);
-        auto& g = r.gradients;
-        return {r.loss, r.rows, g[0], g[1], g[2], g[3], g[4]};
-      },
-      py::call_guard<py::gil_scoped_release>());
+  module.def((stem + "_forward").c_str(),
+             [stem](at::Tensor query, at::Tensor key, OptionalTensor target,
+                    OptionalTensor negatives, OptionalTensor key_bias, OptionalTensor key_ids,
+                    OptionalTensor weights, OptionalTensor temperature_tensor, double temperature,
+                    std::string similarity, double margin, std::vector<double> options,
+                    std::string reduction, Wanted wanted, int64_t workspace) -> ForwardTuple {
+               auto r = pairwise_forward<Loss>(
+                   stem,
+                   {query, key, target, negatives, key_bias, key_ids, weights, temperature_tensor,
+                    temperature, similarity, margin, options, workspace},
+                   reduction, wanted);
+               auto& g = r.gradients;
+               return {r.loss, r.rows, g[0], g[1], g[2], g[3], g[4]};
+             },
+             py::call_guard<py::gil_scoped_release>());
   module.def(
       (stem + "_backward").c_str(),
       [stem](at::Tensor grad_loss, at::Tensor rows, at::Tensor query, at::Tensor key,
              OptionalTensor target, OptionalTensor negatives, OptionalTensor key_bias,
              OptionalTensor key_ids, OptionalTensor weights, OptionalTensor temperature_tensor,
-             double temperature, std::string similarity, double margin,
-             std::vector<double> options, Wanted wanted, int64_t workspace) -> BackwardTuple {
+             double temperature, std::string similarity, double margin, std::vector<double> options,
+             Wanted wanted, int64_t workspace) -> BackwardTuple {
         auto g = pairwise_backward<Loss>(
             stem,
             {query, key, target, negatives, key_bias, key_ids, weights, temperature_tensor,

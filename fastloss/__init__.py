@@ -29,10 +29,11 @@ __all__ = ["build_info", "info_nce", "nn", "reference", "workspace_limit"]
 
 __version__: str = _C.build_facts()["version"]
 
-if _torch.__version__.split(".")[:2] != _C.build_facts()["torch_built"].split(".")[:2]:
+_torch_built: str = _C.build_facts()["torch_built"]
+if _torch.__version__.split(".")[:2] != _torch_built.split(".")[:2]:
     raise ImportError(
-        f"fastloss was built against torch {_C.build_facts()['torch_built']}, but torch "
-        f"{_torch.__version__} is installed: rebuild with `pip install --force-reinstall --no-deps .`"
+        f"fastloss was built against torch {_torch_built}, but torch {_torch.__version__} is "
+        "installed: rebuild with `pip install --force-reinstall --no-deps .`"
     )
 
 

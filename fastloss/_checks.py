@@ -6,7 +6,6 @@ read here (that would synchronise a device and break a compiled graph); the kern
 
 from __future__ import annotations
 
-import math
 import numbers
 from typing import Any
 
@@ -18,7 +17,7 @@ REDUCTIONS = ("mean", "sum", "none")
 _DTYPES = (torch.float32, torch.float64)
 
 
-def tensor(op: str, name: str, value: Any) -> Tensor:
+def tensor(op: str, name: str, value: object) -> Tensor:
     if not isinstance(value, Tensor):
         raise TypeError(f"{op}: {name} must be a tensor, got {type(value).__name__}")
     return value
@@ -28,7 +27,7 @@ def shape(op: str, name: str, value: Tensor, expected: tuple[Any, ...], why: str
     """Compare a shape; a string in `expected` stands for any size and names it."""
     if value.dim() == len(expected):
         for have, want in zip(value.shape, expected, strict=True):
-            if have != want and not isinstance(want, str):
+            if not isinstance(want, str) and have != want:
                 break
         else:
             return
@@ -36,7 +35,7 @@ def shape(op: str, name: str, value: Tensor, expected: tuple[Any, ...], why: str
     raise ValueError(f"{op}: {name} must have shape ({wanted}){why}, got {tuple(value.shape)}")
 
 
-def embeddings(op: str, name: str, value: Any, like: Tensor | None = None) -> Tensor:
+def embeddings(op: str, name: str, value: object, like: Tensor | None = None) -> None:
     """Check a floating tensor that the kernels multiply, of the same dtype and device as `like`."""
     value = tensor(op, name, value)
     if value.dtype not in _DTYPES:
@@ -46,7 +45,6 @@ def embeddings(op: str, name: str, value: Any, like: Tensor | None = None) -> Te
             f"{op}: {name} must have the same dtype as query, {like.dtype}, got {value.dtype}"
         )
     device(op, name, value, like)
-    return value
 
 
 def device(op: str, name: str, value: Tensor, like: Tensor | None = None) -> None:
@@ -63,7 +61,7 @@ def device(op: str, name: str, value: Tensor, like: Tensor | None = None) -> Non
         raise ValueError(f"{op}: {name} must be on the CPU, got {value.device}")
 
 
-def vector(op: str, name: str, value: Any, like: Tensor, rows: Tensor, *, integer: bool) -> None:
+def vector(op: str, name: str, value: object, like: Tensor, rows: Tensor, *, integer: bool) -> None:
     """Check a 1-D tensor of int64 or floating values, one for each of `rows`."""
     value = tensor(op, name, value)
     if integer and value.dtype != torch.int64:
@@ -79,30 +77,32 @@ def no_grad(op: str, name: str, value: Tensor | None) -> None:
         raise ValueError(f"{op}: {name} must not require grad: no gradient is defined for it")
 
 
-def number(op: str, name: str, value: Any) -> float:
-    if type(value) is not float:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(f"{op}: {name} must be a number, got {type(value).__name__}")
-        value = float(value)
-    if not math.isfinite(value):
-        raise ValueError(f"{op}: {name} must be finite, got {value}")
-    return value
+def number(op: str, name: str, value: object) -> float:
+    if type(value) is float:
+        got = value
+    elif isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{op}: {name} must be a number, got {type(value).__name__}")
+    else:
+        got = float(value)
+    if got - got != 0:  # inf or NaN; math.isfinite has no place in a compiled graph
+        raise ValueError(f"{op}: {name} must be finite, got {got}")
+    return got
 
 
-def in_range(op: str, name: str, value: Any, low: float, high: float) -> float:
-    value = number(op, name, value)
-    if not low <= value <= high:
-        raise ValueError(f"{op}: {name} must be in [{low:g}, {high:g}], got {value}")
-    return value
+def in_range(op: str, name: str, value: object, low: float, high: float) -> float:
+    got = number(op, name, value)
+    if not low <= got <= high:
+        raise ValueError(f"{op}: {name} must be in [{low:g}, {high:g}], got {got}")
+    return got
 
 
-def flag(op: str, name: str, value: Any) -> bool:
+def flag(op: str, name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{op}: {name} must be a bool, got {type(value).__name__}")
     return value
 
 
-def choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> str:
+def choice(op: str, name: str, value: object, choices: tuple[str, ...]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{op}: {name} must be a string, got {type(value).__name__}")
     if value not in choices:
@@ -110,7 +110,7 @@ def choice(op: str, name: str, value: Any, choices: tuple[str, ...]) -> str:
     return value
 
 
-def positive_scalar(op: str, name: str, value: Any, like: Tensor) -> tuple[Tensor | None, float]:
+def positive_scalar(op: str, name: str, value: object, like: Tensor) -> tuple[Tensor | None, float]:
     """Split a positive scale into (tensor, 1.0) or (None, float)."""
     if isinstance(value, Tensor):
         if not value.dtype.is_floating_point:
@@ -118,10 +118,10 @@ def positive_scalar(op: str, name: str, value: Any, like: Tensor) -> tuple[Tenso
         shape(op, name, value, ())
         device(op, name, value, like)
         return value, 1.0
-    value = number(op, name, value)
-    if value <= 0:
-        raise ValueError(f"{op}: {name} must be positive, got {value}")
-    return None, value
+    got = number(op, name, value)
+    if got <= 0:
+        raise ValueError(f"{op}: {name} must be positive, got {got}")
+    return None, got
 
 
 def no_group(op: str, group: Any) -> None:

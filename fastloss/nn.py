@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from . import _checks
-from .contrastive import info_nce
+from .contrastive.info_nce import info_nce
 
 __all__ = ["InfoNCELoss"]
 
@@ -36,6 +36,8 @@ class InfoNCELoss(nn.Module):
         >>> loss(torch.eye(4), torch.eye(4)).item() < 1e-3
         True
     """
+
+    log_temperature: nn.Parameter
 
     def __init__(
         self,
@@ -68,7 +70,7 @@ class InfoNCELoss(nn.Module):
     @property
     def temperature(self) -> float | Tensor:
         """τ: a float, or a tensor with gradient when learnable."""
-        return self.log_temperature.exp() if self.learnable else self._temperature
+        return torch.exp(self.log_temperature) if self.learnable else self._temperature
 
     def forward(
         self,

@@ -17,9 +17,7 @@ struct LseState {
   T sum = 0;
 
   // −inf − −inf is NaN: with nothing but masked terms the shift is 0 and every term exp(−inf) = 0.
-  FASTLOSS_HOST_DEVICE static T shift(T max) {
-    return max == -math::kInfinity<T> ? T(0) : max;
-  }
+  FASTLOSS_HOST_DEVICE static T shift(T max) { return max == -math::kInfinity<T> ? T(0) : max; }
 
   FASTLOSS_HOST_DEVICE void merge(const LseState& other) {
     const T larger = other.max > max ? other.max : max;
@@ -28,7 +26,9 @@ struct LseState {
     max = larger;
   }
 
-  FASTLOSS_HOST_DEVICE void push(T score) { merge(LseState{score, score == -math::kInfinity<T> ? T(0) : T(1)}); }
+  FASTLOSS_HOST_DEVICE void push(T score) {
+    merge(LseState{score, score == -math::kInfinity<T> ? T(0) : T(1)});
+  }
 
   // log Σ exp(score); −inf when empty.
   FASTLOSS_HOST_DEVICE T value() const {

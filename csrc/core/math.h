@@ -1,8 +1,8 @@
 // Elementary functions with exact behaviour at the edges, on values of any type that has them.
 //
-// exp is written out because it is the inner loop of every normalised loss: branch-free, so that the
-// compiler turns a loop over it into vector code, and right at −inf, +inf and NaN, which the masks
-// and the error contract rely on. Everything called once per row uses the standard library.
+// exp is written out because it is the inner loop of every normalised loss: branch-free, so that
+// the compiler turns a loop over it into vector code, and right at −inf, +inf and NaN, which the
+// masks and the error contract rely on. Everything called once per row uses the standard library.
 #pragma once
 
 #include <cmath>

@@ -62,7 +62,8 @@ void multiply_done();
 // Multiply-adds done by `multiply` since the process started: how tests count products.
 int64_t multiply_adds();
 
-// "brgemm" or "mm" (see host_torch.cpp); set_matrix_product throws std::invalid_argument on another.
+// "brgemm" or "mm" (see host_torch.cpp); set_matrix_product throws std::invalid_argument on
+// another.
 std::string matrix_product();
 void set_matrix_product(const std::string& name);
 

@@ -1,13 +1,13 @@
 // The engines' host on torch: its allocator, its thread pool, its matrix products. The only file
 // that touches torch's private headers (cpublas), and the only one to change when they do.
-#include "engines/host.h"
-
 #include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
 #include <ATen/ops/addmm_cpu_dispatch.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm_cpu_dispatch.h>
 #include <c10/core/CPUAllocator.h>
+
+#include "engines/host.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -113,9 +113,7 @@ void multiply_done() {
 
 int64_t multiply_adds() { return multiply_add_count.load(); }
 
-std::string matrix_product() {
-  return product.load() == Product::kBrgemm ? "brgemm" : "mm";
-}
+std::string matrix_product() { return product.load() == Product::kBrgemm ? "brgemm" : "mm"; }
 
 void set_matrix_product(const std::string& name) {
   if (name == "mm") {

@@ -87,11 +87,11 @@ FASTLOSS_HOST_DEVICE T squared_distance(const S* __restrict a, const S* __restri
 // S is the stored type, T the accumulation type.
 template <class S, class T>
 struct Operand {
-  const S* data = nullptr;      // (count, d), contiguous
+  const S* data = nullptr;  // (count, d), contiguous
   int64_t count = 0;
   int64_t d = 0;
-  const T* centre = nullptr;    // (d): subtracted from every row
-  const T* magnitude = nullptr; // (count): power of two that multiplies the row
+  const T* centre = nullptr;     // (d): subtracted from every row
+  const T* magnitude = nullptr;  // (count): power of two that multiplies the row
 
   bool in_place() const {
     return std::is_same_v<S, T> && centre == nullptr && magnitude == nullptr;

@@ -46,9 +46,9 @@ struct PairwiseInput {
   const int64_t* target;  // (n), each in [0, m)
   KeyGroups groups;
   Similarity similarity;
-  T scale;                // > 0
+  T scale;  // > 0
   T margin;
-  int64_t workspace;      // bytes
+  int64_t workspace;  // bytes
 };
 
 // Gradients of overall · Σ_i row_grad_i · L_i; null = not wanted.
@@ -59,7 +59,7 @@ struct PairwiseGradients {
   T* key_bias = nullptr;    // (m)
   double* scale = nullptr;  // ∂/∂scale
   // ∂/∂negatives_ih = own[i][h][0] · (query_i − own[i][h][1] · negatives_ih)
-  T* own = nullptr;         // (n, h, 2)
+  T* own = nullptr;  // (n, h, 2)
 
   bool any() const { return query || key || key_bias || scale || own; }
 };

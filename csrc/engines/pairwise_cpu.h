@@ -50,8 +50,8 @@ class PairwiseCpu {
 
   void forward(Row* rows);
 
-  // row_grad(i): the factor of row i's gradient, asked once the row is known; row_grad.overall(rows):
-  // a factor of them all, asked once every row is known.
+  // row_grad(i): the factor of row i's gradient, asked once the row is known;
+  // row_grad.overall(rows): a factor of them all, asked once every row is known.
   template <class RowGrad>
   void forward_gradient(Row* rows, const RowGrad& row_grad, const PairwiseGradients<T>& gradients);
 
@@ -82,9 +82,7 @@ class PairwiseCpu {
 
   // Per-thread scratch: one packed panel, one tile, and room for copies of rows — whole blocks of
   // them only where they cannot be read in place.
-  int64_t query_copies() const {
-    return operands_.query.in_place() ? 1 : block_;
-  }
+  int64_t query_copies() const { return operands_.query.in_place() ? 1 : block_; }
   int64_t key_copies(int64_t cols) const { return operands_.key.in_place() ? 1 : cols; }
   int64_t scratch_size(int64_t cols) const {
     return (cols + 8 + query_copies() + key_copies(cols)) * in_.d + block_ * cols;
@@ -92,8 +90,8 @@ class PairwiseCpu {
   int64_t panel_cols() const {
     int64_t cols = kMaxTileCols;
     while (cols > 32 && cols / 2 >= in_.m) cols /= 2;
-    while (cols > 32 && host::threads() * scratch_size(cols) * int64_t{sizeof(T)} >
-                            in_.workspace / 2) {
+    while (cols > 32 &&
+           host::threads() * scratch_size(cols) * int64_t{sizeof(T)} > in_.workspace / 2) {
       cols /= 2;
     }
     return cols;
@@ -127,9 +125,10 @@ class PairwiseCpu {
                                                  Accumulators& acc) const;
   FASTLOSS_HOST_DEVICE void set_target(int64_t row, int64_t panel, const Row& saved, T grad,
                                        T* span, T* bias_sum, T* col_sum, Accumulators& acc) const;
-  FASTLOSS_HOST_DEVICE void finish_row_gradient(const T* x, T unit, T factor, T sum,
-                                                T* grad) const;
-  T similarity_factor(T overall) const { return is_distance(in_.similarity) ? overall : in_.scale * overall; }
+  FASTLOSS_HOST_DEVICE void finish_row_gradient(const T* x, T unit, T factor, T sum, T* grad) const;
+  T similarity_factor(T overall) const {
+    return is_distance(in_.similarity) ? overall : in_.scale * overall;
+  }
   template <class RowGrad>
   void finish_queries(const Row* rows, const RowGrad& row_grad,
                       const PairwiseGradients<T>& gradients, Accumulators& acc);

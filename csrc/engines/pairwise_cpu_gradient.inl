@@ -27,7 +27,7 @@ struct PairwiseCpu<Loss, S>::Accumulators {
         block_col_sum(col_sum.size() ? (rows + step - 1) / step * panels * engine.cols_ : 0) {}
 
   int64_t capacity;
-  int64_t step;                     // rows of a block that one task turns into coefficients
+  int64_t step;  // rows of a block that one task turns into coefficients
   bool distance;
   host::Buffer<T> scores;           // the chunk: scores, then coefficients w
   host::Buffer<State> spans;        // (panels, rows): state of every span of the chunk
@@ -75,8 +75,8 @@ template <class Loss, class S>
 template <class RowGrad>
 void PairwiseCpu<Loss, S>::chunk_gradients(const Chunk& chunk, const Row* rows,
                                            const RowGrad& row_grad,
-                                           const PairwiseGradients<T>& gradients,
-                                           Accumulators& acc, bool weighed) {
+                                           const PairwiseGradients<T>& gradients, Accumulators& acc,
+                                           bool weighed) {
   const int64_t d = in_.d;
   const int64_t wide = chunk.panels * cols_;
   // Blocks of rows own the rows of the query gradient.
@@ -210,8 +210,8 @@ FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::set_target(int64_t row, int64_t 
   if (j < 0 || j >= panel_width(panel)) return;
   const T z = target_similarity_[row];
   const T dscore = grad * saved.dtarget;
-  const T w = coefficient(in_.similarity, in_.scale, z,
-                          operands_.key_statistic[in_.target[row]], dscore);
+  const T w =
+      coefficient(in_.similarity, in_.scale, z, operands_.key_statistic[in_.target[row]], dscore);
   span[j] = w;
   if (acc.row_moment.size()) {
     acc.row_moment[row] += static_cast<double>(dscore * (z - in_.scale * in_.margin));
@@ -248,8 +248,7 @@ void PairwiseCpu<Loss, S>::finish_queries(const Row* rows, const RowGrad& row_gr
           const T z = own_[i * in_.h + k];
           const T dscore = row_grad(i) * loss_.dscore(z, rows[i]);
           negatives.load(i * in_.h + k, key);
-          const T norm =
-              in_.similarity == Similarity::kCosine ? inverse_norm(key, d) : T(1);
+          const T norm = in_.similarity == Similarity::kCosine ? inverse_norm(key, d) : T(1);
           const T w = coefficient(in_.similarity, in_.scale, z, norm, dscore);
           if (gradients.scale && dscore != T(0)) {
             acc.row_moment[i] += static_cast<double>(dscore * z);
@@ -277,7 +276,8 @@ void PairwiseCpu<Loss, S>::finish_queries(const Row* rows, const RowGrad& row_gr
         }
         if (grad) {
           const bool cosine = in_.similarity == Similarity::kCosine;
-          finish_row_gradient(query, unit, similarity_factor(overall) * (cosine ? unit * magnitude : T(1)),
+          finish_row_gradient(query, unit,
+                              similarity_factor(overall) * (cosine ? unit * magnitude : T(1)),
                               acc.distance ? acc.row_sum[i] : T(0), grad);
         }
       }
@@ -296,8 +296,8 @@ FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::finish_row_gradient(const T* __r
     for (int64_t c = 0; c < d; ++c) grad[c] = factor * (grad[c] - sum * x[c]);
     return;
   }
-  const T along = in_.similarity == Similarity::kCosine ? detail::dot(grad, x, d) * unit * unit
-                                                        : T(0);
+  const T along =
+      in_.similarity == Similarity::kCosine ? detail::dot(grad, x, d) * unit * unit : T(0);
 #pragma omp simd
   for (int64_t c = 0; c < d; ++c) grad[c] = factor * (grad[c] - along * x[c]);
 }
@@ -320,8 +320,8 @@ void PairwiseCpu<Loss, S>::finish_keys(const PairwiseGradients<T>& gradients,
         // The accumulated coefficients carry the key's inverse norm already.
         const T unit = operands_.key_statistic[j];
         const T magnitude = operands_.key.magnitude != nullptr ? operands_.key.magnitude[j] : T(1);
-        finish_row_gradient(key, unit, similarity_factor(overall) * magnitude, acc.distance ? acc.col_sum[j] : T(0),
-                            gradients.key + j * d);
+        finish_row_gradient(key, unit, similarity_factor(overall) * magnitude,
+                            acc.distance ? acc.col_sum[j] : T(0), gradients.key + j * d);
       }
     });
   });
@@ -353,8 +353,7 @@ void PairwiseCpu<Loss, S>::forward_gradient(Row* rows, const RowGrad& row_grad,
     return;
   }
   Accumulators acc(*this, gradients, capacity, panels_);
-  const bool weighed =
-      loss_.weighs() && !acc.distance && !gradients.scale && !gradients.key_bias;
+  const bool weighed = loss_.weighs() && !acc.distance && !gradients.scale && !gradients.key_bias;
   for (int64_t first = 0; first < in_.n; first += capacity) {
     const Chunk chunk{first, std::min(capacity, in_.n - first), 0, panels_, first == 0, true};
     chunk_scores(chunk, acc, weighed ? kWeigh : kPush);
@@ -394,8 +393,9 @@ void PairwiseCpu<Loss, S>::backward(const Row* rows, const RowGrad& row_grad,
   }
   for (int64_t panel = 0; panel < panels_; panel += panels) {
     for (int64_t first = 0; first < in_.n; first += capacity) {
-      const Chunk chunk{first, std::min(capacity, in_.n - first), panel,
-                        std::min(panels, panels_ - panel), first == 0, panel == 0};
+      const Chunk chunk{first,      std::min(capacity, in_.n - first),
+                        panel,      std::min(panels, panels_ - panel),
+                        first == 0, panel == 0};
       chunk_scores(chunk, acc, kScoresOnly);
       chunk_gradients(chunk, rows, row_grad, gradients, acc, false);
     }

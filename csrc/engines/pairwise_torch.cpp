@@ -68,7 +68,8 @@ struct Arguments {
     input.n = n;
     input.m = m;
     input.d = d;
-    if (d == 0) fail(name, "query must have at least one feature, got shape " + show(t.query.sizes()));
+    if (d == 0)
+      fail(name, "query must have at least one feature, got shape " + show(t.query.sizes()));
     input.query = hold(guarded(name, "query", t.query, stored, {n, d})).template data_ptr<S>();
     input.key = hold(guarded(name, "key", t.key, stored, {m, d})).template data_ptr<S>();
     if (t.negatives) {
@@ -112,8 +113,7 @@ struct Arguments {
   void targets(const std::string& name, const std::optional<at::Tensor>& target) {
     if (!target && input.n > input.m) {
       fail(name, "key must have at least as many rows as query when no target is given, got " +
-                     std::to_string(input.m) + " keys for " + std::to_string(input.n) +
-                     " queries");
+                     std::to_string(input.m) + " keys for " + std::to_string(input.n) + " queries");
     }
     if (!target) {
       int64_t* const own = hold(at::empty({input.n}, at::kLong)).template data_ptr<int64_t>();
@@ -121,8 +121,8 @@ struct Arguments {
       input.target = own;
       return;
     }
-    input.target = hold(guarded(name, "target", *target, at::kLong, {input.n}))
-                       .template data_ptr<int64_t>();
+    input.target =
+        hold(guarded(name, "target", *target, at::kLong, {input.n})).template data_ptr<int64_t>();
     for (int64_t i = 0; i < input.n; ++i) {
       if (input.target[i] < 0 || input.target[i] >= input.m) {
         fail(name, "target must be in [0, " + std::to_string(input.m) + "), got " +
@@ -152,8 +152,7 @@ struct Arguments {
 
 template <class T>
 PairwiseGradientTensors empty_gradients(const Wanted& wanted, int64_t n, int64_t m, int64_t d,
-                                        int64_t h, PairwiseGradients<T>& pointers,
-                                        double& scale) {
+                                        int64_t h, PairwiseGradients<T>& pointers, double& scale) {
   const auto options = at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value);
   const auto make = [&](bool wants, at::IntArrayRef shape, bool zero) {
     if (!wants) return at::empty({0}, options);
@@ -335,11 +334,11 @@ at::Tensor pairwise_negatives_gradient(const at::Tensor& query, const at::Tensor
   return result;
 }
 
-#define FASTLOSS_INSTANTIATE(stem, Functor)                                                      \
-  template PairwiseResult pairwise_forward<Functor>(const std::string&, const PairwiseTensors&,  \
-                                                    const std::string&, const Wanted&);          \
-  template PairwiseGradientTensors pairwise_backward<Functor>(                                   \
-      const std::string&, const PairwiseTensors&, const at::Tensor&, const at::Tensor&,          \
+#define FASTLOSS_INSTANTIATE(stem, Functor)                                                     \
+  template PairwiseResult pairwise_forward<Functor>(const std::string&, const PairwiseTensors&, \
+                                                    const std::string&, const Wanted&);         \
+  template PairwiseGradientTensors pairwise_backward<Functor>(                                  \
+      const std::string&, const PairwiseTensors&, const at::Tensor&, const at::Tensor&,         \
       const Wanted&);
 FASTLOSS_PAIRWISE_LOSSES(FASTLOSS_INSTANTIATE)
 

@@ -100,9 +100,7 @@ struct InfoNce {
     return score == -math::kInfinity<T> ? T(0) : derivative;
   }
 
-  FASTLOSS_HOST_DEVICE static Row nothing() {
-    return {T(0), math::kInfinity<T>, T(0), T(0)};
-  }
+  FASTLOSS_HOST_DEVICE static Row nothing() { return {T(0), math::kInfinity<T>, T(0), T(0)}; }
 };
 
 }  // namespace fastloss

@@ -1,11 +1,10 @@
 // The hand-written derivative of InfoNCE is the derivative: dual numbers through the value.
-#include "losses/info_nce.h"
-
 #include <random>
 #include <vector>
 
 #include "check.h"
 #include "dual.h"
+#include "losses/info_nce.h"
 
 using namespace fastloss;
 using test::Dual;
@@ -26,8 +25,7 @@ T definition(const std::vector<T>& others, T target, double smoothing, bool deco
 }
 
 // The functor's own value as a function of one score: state by hand, since spans need real types.
-Dual functor_value(const std::vector<Dual>& others, Dual target, double smoothing,
-                   bool decoupled) {
+Dual functor_value(const std::vector<Dual>& others, Dual target, double smoothing, bool decoupled) {
   InfoNce<Dual>::State state;
   Dual max = -math::kInfinity<Dual>;
   for (const Dual& s : others) max = s > max ? Dual(s.value) : max;
@@ -48,8 +46,7 @@ InfoNce<double>::Row row_of(const std::vector<double>& others, double target, do
                      target);
 }
 
-void test_derivative(std::vector<double> others, double target, double smoothing,
-                     bool decoupled) {
+void test_derivative(std::vector<double> others, double target, double smoothing, bool decoupled) {
   const auto row = row_of(others, target, smoothing, decoupled);
   const std::vector<Dual> constant(others.begin(), others.end());
   const Dual expected = definition(constant, Dual(target, 1), smoothing, decoupled);

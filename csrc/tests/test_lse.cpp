@@ -1,10 +1,9 @@
 // LseState is a monoid with an empty state, and a span gives the state of its elements.
-#include "core/lse.h"
-
 #include <random>
 #include <vector>
 
 #include "check.h"
+#include "core/lse.h"
 
 using namespace fastloss;
 

@@ -1,10 +1,9 @@
 // exp within 2 ulp of the library's over its range, exact at the edges, in every SIMD clone;
 // softplus, sigmoid and log_add_exp where naive forms fail.
-#include "core/math.h"
-
 #include <vector>
 
 #include "check.h"
+#include "core/math.h"
 #include "core/simd.h"
 
 using namespace fastloss;

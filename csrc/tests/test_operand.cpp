@@ -1,9 +1,8 @@
 // Rows as multiplied: transposition at ragged sizes, centring, powers of two, padding untouched.
-#include "engines/operand.h"
-
 #include <vector>
 
 #include "check.h"
+#include "engines/operand.h"
 #include "host_plain.h"
 
 using namespace fastloss;
@@ -43,8 +42,7 @@ void test_rows() {
       for (int64_t k = 0; k < d; ++k) CHECK(block[i * d + k] == expected(5 + i, k));
     }
     for (const bool scaled : {false, true}) {
-      rows.transposed(2, 17, scaled ? factor.data() + 2 : nullptr, strip.data(), turned.data(),
-                      20);
+      rows.transposed(2, 17, scaled ? factor.data() + 2 : nullptr, strip.data(), turned.data(), 20);
       for (int64_t k = 0; k < d; ++k) {
         for (int64_t i = 0; i < 17; ++i) {
           CHECK(turned[k * 20 + i] == expected(2 + i, k) * (scaled ? factor[2 + i] : 1.0f));

@@ -38,8 +38,7 @@ struct Recorder {
   };
   bool can_weigh;
 
-  static State record(std::vector<int>& seen, const double* z, const double* bias,
-                      int64_t count) {
+  static State record(std::vector<int>& seen, const double* z, const double* bias, int64_t count) {
     longest_span = std::max(longest_span, count);
     State state;
     for (int64_t j = 0; j < count; ++j) {

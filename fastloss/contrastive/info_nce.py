@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from .. import _checks, _ops  # noqa: F401  (_ops registers torch.ops.fastloss)
+from .. import _checks, _ops
+from .._autograd import first_derivative_only
 from .._workspace import current_workspace_limit
 
 
@@ -26,53 +26,50 @@ class _InfoNCE(torch.autograd.Function):
         arguments = (target, negatives, key_bias, key_ids, weights, temperature, *options)
         # Grad mode is off in here whatever the caller's is, and needs_input_grad does not know of
         # it: the caller says.
-        ctx.wanted = [grad_enabled and needed for needed in ctx.needs_input_grad[:5]]
-        ctx.recompute = reduction == "none"
-        form_now = [False] * 5 if ctx.recompute else ctx.wanted
-        loss, rows, *gradients = torch.ops.fastloss.info_nce_forward.default(
-            query, key, *arguments, reduction, form_now, workspace
-        )
-        ctx.dtypes = [
-            None if tensor is None else tensor.dtype
-            for tensor in (query, key, negatives, key_bias, temperature)
-        ]
-        if ctx.recompute:
-            ctx.options, ctx.workspace = options, workspace
+        wanted = list(ctx.needs_input_grad[:5]) if grad_enabled else [False] * 5
+        recompute = reduction == "none"
+        loss, rows, *gradients = _ops.call(
+            "info_nce_forward", query, key, *arguments, reduction,
+            [False] * 5 if recompute else wanted, workspace,
+        )  # fmt: skip
+        ctx.wanted = wanted
+        if recompute:
+            ctx.recompute = (options, workspace)
             ctx.save_for_backward(rows, query, key, *arguments[:6])
         else:
-            formed = [gradient for i, gradient in enumerate(gradients) if ctx.wanted[i]]
+            ctx.recompute = None
+            saved = [gradient for gradient, want in zip(gradients, wanted, strict=True) if want]
             # The own negatives' gradient is as large as they are: it is made from coefficients.
-            pair = (query, negatives) if ctx.wanted[2] else ()
-            ctx.save_for_backward(*formed, *pair)
+            ctx.save_for_backward(*saved, *((query, negatives) if wanted[2] else ()))
         return loss
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx, grad_loss):  # type: ignore[no-untyped-def]
-        wanted = ctx.wanted
         result: list[Tensor | None] = [None] * 9
-        if ctx.recompute:
-            rows, query, key, *tensors = ctx.saved_tensors
-            negatives = tensors[1]
-            gradients = torch.ops.fastloss.info_nce_backward.default(
-                grad_loss, rows, query, key, *tensors, *ctx.options, wanted, ctx.workspace
-            )
-            formed = iter([gradient for i, gradient in enumerate(gradients) if wanted[i]])
-            scale = rows.new_ones(())
-        else:
-            saved = ctx.saved_tensors
-            query, negatives = saved[-2:] if wanted[2] else (None, None)
-            formed = iter(saved)
-            scale = grad_loss
-        for i in range(5):
-            if not wanted[i]:
-                continue
-            gradient = next(formed)
-            if i == 2:
-                gradient = torch.ops.fastloss.negatives_gradient.default(query, negatives, gradient, scale)
-            elif not ctx.recompute:
-                gradient = gradient * scale  # out of place: retain_graph may ask again
-            result[i] = gradient if gradient.dtype == ctx.dtypes[i] else gradient.to(ctx.dtypes[i])
+        saved = ctx.saved_tensors
+        if ctx.recompute is None:
+            gradients = iter(saved)
+            for i, want in enumerate(ctx.wanted):
+                if want and i == 2:
+                    result[i] = _ops.call(
+                        "negatives_gradient", *saved[-2:], next(gradients), grad_loss
+                    )
+                elif want:
+                    result[i] = next(gradients) * grad_loss  # a new tensor: retain_graph
+            return tuple(result)
+        options, workspace = ctx.recompute
+        rows, query, key, *tensors = saved
+        gradients = _ops.call(
+            "info_nce_backward", grad_loss, rows, query, key, *tensors, *options, ctx.wanted,
+            workspace,
+        )  # fmt: skip
+        for i, want in enumerate(ctx.wanted):
+            if want:
+                result[i] = gradients[i]
+        if ctx.wanted[2]:
+            one = query.new_ones(())
+            result[2] = _ops.call("negatives_gradient", query, tensors[1], gradients[2], one)
         return tuple(result)
 
 
@@ -152,7 +149,7 @@ def info_nce(
         >>> query = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
         >>> key = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
         >>> round(fastloss.info_nce(query, key, temperature=0.5).item(), 4)
-        0.3302
+        0.3301
 
     References:
         van den Oord, Li, Vinyals 2018, "Representation Learning with Contrastive Predictive
