@@ -4,6 +4,7 @@ import copy
 import inspect
 import io
 import pickle
+import re
 import threading
 import time
 
@@ -79,6 +80,10 @@ def test_compile_with_dynamic_shapes(case, reduction):
     assert len(set(compilations)) == 1
 
 
+@pytest.mark.skipif(
+    bool(re.search(r"[\s'\"\\\\$]", torch.__file__)),
+    reason="torch's compiler does not quote its own path, which holds a space or a quote here",
+)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_compile_by_the_default_backend(case):
     """With the work around a loss in a training step: an encoder before, a scale after."""
