@@ -22,7 +22,8 @@ struct LseState {
   FASTLOSS_HOST_DEVICE void merge(const LseState& other) {
     const T larger = other.max > max ? other.max : max;
     const T reference = shift(larger);
-    sum = sum * math::exp(max - reference) + other.sum * math::exp(other.max - reference);
+    sum = sum * math::exp_up_to_0(max - reference) +
+          other.sum * math::exp_up_to_0(other.max - reference);
     max = larger;
   }
 
@@ -56,7 +57,7 @@ FASTLOSS_HOST_DEVICE LseState<T> lse_of_span(const T* __restrict similarity,
   const T reference = LseState<T>::shift(max);
   T sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < count; ++j) sum += math::exp(similarity[j] + bias[j] - reference);
+  for (int64_t j = 0; j < count; ++j) sum += math::exp_up_to_0(similarity[j] + bias[j] - reference);
   return {max, sum};
 }
 
@@ -71,7 +72,7 @@ FASTLOSS_HOST_DEVICE LseState<T> weigh_span(T* __restrict similarity, const T* _
   T sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t j = 0; j < count; ++j) {
-    const T term = math::exp(similarity[j] + bias[j] - reference);
+    const T term = math::exp_up_to_0(similarity[j] + bias[j] - reference);
     sum += term;
     similarity[j] = term * factor[j];
   }

@@ -65,12 +65,13 @@ FASTLOSS_HOST_DEVICE T exp_polynomial(T r) {
   }
 }
 
-template <class T>
+// kUpTo0 leaves out what only large x need.
+template <bool kUpTo0, class T>
 FASTLOSS_HOST_DEVICE T exp_branch_free(T x) {
   using Traits = ExpTraits<T>;
   using Bits = typename Traits::Bits;
   T clamped = x < Traits::kSmallest ? Traits::kSmallest : x;
-  clamped = clamped > Traits::kLargest ? Traits::kLargest : clamped;
+  if constexpr (!kUpTo0) clamped = clamped > Traits::kLargest ? Traits::kLargest : clamped;
   const T shifted = clamped * T(1.44269504088896340736) + Traits::kRound;
   const T k = shifted - Traits::kRound;
   const T r = (clamped - k * Traits::kLn2High) - k * Traits::kLn2Low;
@@ -82,7 +83,7 @@ FASTLOSS_HOST_DEVICE T exp_branch_free(T x) {
   bits += exponent << Traits::kMantissaBits;
   std::memcpy(&result, &bits, sizeof(T));
   result = x < Traits::kSmallest ? T(0) : result;
-  result = x > Traits::kLargest ? kInfinity<T> : result;
+  if constexpr (!kUpTo0) result = x > Traits::kLargest ? kInfinity<T> : result;
   return x != x ? x : result;
 }
 
@@ -90,7 +91,7 @@ FASTLOSS_HOST_DEVICE float exp(float x) {
 #if defined(__CUDA_ARCH__)
   return ::expf(x);
 #else
-  return exp_branch_free(x);
+  return exp_branch_free<false>(x);
 #endif
 }
 
@@ -98,7 +99,18 @@ FASTLOSS_HOST_DEVICE double exp(double x) {
 #if defined(__CUDA_ARCH__)
   return ::exp(x);
 #else
-  return exp_branch_free(x);
+  return exp_branch_free<false>(x);
+#endif
+}
+
+// exp(x) for x ≤ 0 (or NaN, or above 0 by no more than rounding): what scores less their maximum or
+// their log-sum-exp are. It is the inner loop of every normalised loss.
+template <class T>
+FASTLOSS_HOST_DEVICE T exp_up_to_0(T x) {
+#if defined(__CUDA_ARCH__)
+  return exp(x);
+#else
+  return exp_branch_free<true>(x);
 #endif
 }
 

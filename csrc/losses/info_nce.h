@@ -71,7 +71,7 @@ struct InfoNce {
 
   // … which this makes p_j · factor[j] once the row is known.
   FASTLOSS_HOST_DEVICE static T weigh_factor(const State& span, const Row& row) {
-    return math::exp(LseState<T>::shift(span.lse.max) - row.normaliser);
+    return math::exp_up_to_0(LseState<T>::shift(span.lse.max) - row.normaliser);
   }
 
   FASTLOSS_HOST_DEVICE Row finish(State others, T target) const {
@@ -95,8 +95,7 @@ struct InfoNce {
 
   // ∂L/∂s_j of a key that is not the target; a masked score (−inf) has none.
   FASTLOSS_HOST_DEVICE static T dscore(T score, const Row& row) {
-    using math::exp;
-    const T derivative = exp(score - row.normaliser) - row.uniform;
+    const T derivative = math::exp_up_to_0(score - row.normaliser) - row.uniform;
     return score == -math::kInfinity<T> ? T(0) : derivative;
   }
 

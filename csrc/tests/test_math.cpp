@@ -13,13 +13,17 @@ void test_exp(T low, T high) {
   const T inf = math::kInfinity<T>;
   std::vector<T> x;
   for (int i = 0; i <= 200000; ++i) x.push_back(low + (high - low) * T(i) / T(200000));
-  std::vector<T> y(x.size());
+  std::vector<T> y(x.size()), z(x.size());
   const T* const in = x.data();
   T* const out = y.data();
+  T* const up_to_0 = z.data();
   const auto count = static_cast<int64_t>(x.size());
   simd::dispatch([=]() FASTLOSS_SIMD_LOOP {
 #pragma omp simd
-    for (int64_t i = 0; i < count; ++i) out[i] = math::exp(in[i]);
+    for (int64_t i = 0; i < count; ++i) {
+      out[i] = math::exp(in[i]);
+      up_to_0[i] = math::exp_up_to_0(in[i]);
+    }
   });
   double worst = 0;
   for (size_t i = 0; i < x.size(); ++i) {
@@ -28,6 +32,13 @@ void test_exp(T low, T high) {
     worst = std::max(worst, error / std::numeric_limits<T>::epsilon());
   }
   CHECK(worst <= 2);
+  for (size_t i = 0; i < x.size(); ++i) CHECK(x[i] > T(1) || y[i] == z[i]);
+  CHECK(math::exp_up_to_0(T(0)) == T(1));
+  CHECK(math::exp_up_to_0(-inf) == T(0));
+  CHECK(math::exp_up_to_0(T(-1e6)) == T(0));
+  // A payload in the low bits must not reach the exponent.
+  CHECK(std::isnan(math::exp_up_to_0(static_cast<T>(std::nan("7")))));
+  CHECK(std::isnan(math::exp_up_to_0(-std::numeric_limits<T>::quiet_NaN())));
   CHECK(math::exp(T(0)) == T(1));
   CHECK(math::exp(-inf) == T(0));
   CHECK(math::exp(T(-1e6)) == T(0));

@@ -44,7 +44,7 @@ MUTANTS = (
     (
         "merge forgets to shift",
         LSE,
-        "other.sum * math::exp(other.max - reference)",
+        "other.sum * math::exp_up_to_0(other.max - reference)",
         "other.sum",
     ),
     (
