@@ -282,6 +282,11 @@ def pair_edges(**options):
 
         return change
 
+    def removed_nan(chosen, inputs):
+        bias = inputs["key_bias"].clone()
+        bias[3] = -INF
+        return poison("key", (3, 0))(chosen, inputs) | {"key_bias": bias}
+
     def all_ties(chosen, inputs):
         return chosen | {"key": inputs["key"][:1].repeat(9, 1)}
 
@@ -375,6 +380,7 @@ def pair_edges(**options):
         Edge("scores around +3000", with_rows(bias_of(3000.0)), terms=3000.0),
         Edge("NaN query row", with_rows(poison("query", (2, 1))), gradients=False),
         Edge("NaN key row", with_rows(poison("key", (3, 0))), rows=[NAN] * 6, gradients=False),
+        Edge("NaN in a removed key", with_rows(removed_nan), rows=[NAN] * 6, gradients=False),
         Edge("NaN negative", with_rows(poison("negatives", (1, 0, 0))), gradients=False),
         Edge("NaN bias", with_rows(poison("key_bias", 5)), rows=[NAN] * 6, gradients=False),
     ]

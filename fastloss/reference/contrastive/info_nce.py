@@ -45,7 +45,7 @@ def info_nce(
     allowed = torch.ones_like(is_target)  # which scores enter the row's denominator
     if key_bias is not None:
         scores = scores + key_bias
-        allowed = allowed & (key_bias != -math.inf)
+        allowed = allowed & (scores != -math.inf)  # a bias of −inf removes a key, but not its NaN
     if key_ids is not None:
         allowed = allowed & ((key_ids != key_ids[target][:, None]) | is_target)
     if decoupled:
