@@ -31,7 +31,7 @@ def _register(name: str, schema: str, fake: Callable[..., Any]) -> None:
 def call(name: str, first: Tensor, *arguments: Any) -> Any:
     """Call an operator; where nobody looks at operators, its implementation at once.
 
-    The dispatcher costs a small batch (n = 64) more than one of its matrix products. Those who look
+    The dispatcher would be felt at a small batch (n = 64). Those who look
     are a compiler, a dispatch mode, a tensor subclass (fake tensors among them) and other devices.
     """
     if (
