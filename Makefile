@@ -5,7 +5,7 @@
 #   make test-deep   the tests that take minutes
 #   make bench       benchmarks; options by ARGS, as in: make bench ARGS=--quick
 #   make lint        ruff, clang-format, mypy
-#   make docs        API pages in build/docs
+#   make docs        the documentation site in build/docs
 #   make lock        resolve the pinned versions anew
 #   make clean       remove everything that was built or installed here
 #
@@ -61,7 +61,7 @@ lint:
 
 docs:
 	@$(environment) docs
-	$(python) -m pdoc --math --docformat google --output-directory build/docs fastloss
+	NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --strict
 
 lock:
 	@$(environment)

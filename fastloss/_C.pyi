@@ -2,45 +2,15 @@
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, dtype
 
-def info_nce_forward(
-    query: Tensor,
-    key: Tensor,
-    target: Tensor | None,
-    negatives: Tensor | None,
-    key_bias: Tensor | None,
-    key_ids: Tensor | None,
-    weights: Tensor | None,
-    temperature_tensor: Tensor | None,
-    temperature: float,
-    similarity: str,
-    margin: float,
-    options: list[float],
-    reduction: str,
-    wanted: list[bool],
-    workspace: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]: ...
-def info_nce_backward(
-    grad_loss: Tensor,
-    rows: Tensor,
-    query: Tensor,
-    key: Tensor,
-    target: Tensor | None,
-    negatives: Tensor | None,
-    key_bias: Tensor | None,
-    key_ids: Tensor | None,
-    weights: Tensor | None,
-    temperature_tensor: Tensor | None,
-    temperature: float,
-    similarity: str,
-    margin: float,
-    options: list[float],
-    wanted: list[bool],
-    workspace: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]: ...
 def negatives_gradient(query: Tensor, negatives: Tensor, own: Tensor, scale: Tensor) -> Tensor: ...
+def scaled_gradient(gradient: Tensor, scale: Tensor, dtype: dtype) -> Tensor: ...
 def build_facts() -> dict[str, Any]: ...
 def set_simd(name: str) -> None: ...
 def set_matrix_product(name: str) -> None: ...
+def set_bfloat16_products(on: bool) -> None: ...
 def multiply_adds() -> int: ...
+
+# <stem>_forward and <stem>_backward of every loss are called by name; _ops.py has their schemas.
+def __getattr__(name: str) -> Any: ...

@@ -1,7 +1,8 @@
 """fastloss: losses that never build the matrix.
 
 Contrastive losses for PyTorch whose n × m score matrix is never stored, with hand-written
-gradients, exact to rounding. See :func:`fastloss.info_nce`; the same losses as modules are in
+gradients, exact to rounding. See :func:`fastloss.info_nce`, :func:`fastloss.clip_loss`,
+:func:`fastloss.linear_cross_entropy`; the same losses as modules are in
 :mod:`fastloss.nn`, their executable definitions in :mod:`fastloss.reference`.
 """
 
@@ -23,9 +24,18 @@ except ImportError as _error:
 
 from . import nn, reference
 from ._workspace import workspace_limit
-from .contrastive import info_nce
+from .contrastive import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp
 
-__all__ = ["build_info", "info_nce", "nn", "reference", "workspace_limit"]
+__all__ = [
+    "build_info",
+    "clip_loss",
+    "info_nce",
+    "linear_cross_entropy",
+    "nn",
+    "pairwise_logsumexp",
+    "reference",
+    "workspace_limit",
+]
 
 __version__: str = _C.build_facts()["version"]
 
@@ -41,9 +51,9 @@ def build_info() -> dict[str, Any]:
     """Tell what this build is and what it uses here.
 
     Returns:
-        version, torch (installed), torch_built, compiler, simd (the instruction set in use:
-        "baseline", "v3" = AVX2, "v4" = AVX-512), simd_available, matrix_product ("brgemm" or
-        "mm"), threads and cuda.
+        version, torch (installed), torch_built, compiler, simd (the instruction set in use,
+        "baseline", "v3" (AVX2) or "v4" (AVX-512)), simd_available, matrix_product ("brgemm" or
+        "mm"), bfloat16_products (whether the processor multiplies bfloat16), threads and cuda.
 
     Example:
         >>> import fastloss

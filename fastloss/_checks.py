@@ -14,7 +14,7 @@ from torch import Tensor
 
 SIMILARITIES = ("cosine", "dot", "euclidean", "sqeuclidean")
 REDUCTIONS = ("mean", "sum", "none")
-_DTYPES = (torch.float32, torch.float64)
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def tensor(op: str, name: str, value: object) -> Tensor:
@@ -35,22 +35,29 @@ def shape(op: str, name: str, value: Tensor, expected: tuple[Any, ...], why: str
     raise ValueError(f"{op}: {name} must have shape ({wanted}){why}, got {tuple(value.shape)}")
 
 
-def embeddings(op: str, name: str, value: object, like: Tensor | None = None) -> None:
-    """Check a floating tensor that the kernels multiply, of the same dtype and device as `like`."""
+def embeddings(
+    op: str, name: str, value: object, like: Tensor | None = None, of: str = "query"
+) -> None:
+    """Check a floating tensor that the kernels multiply, of the same dtype and device as `like`,
+    which is the argument `of`."""
     value = tensor(op, name, value)
     if value.dtype not in _DTYPES:
-        raise TypeError(f"{op}: {name} must be float32 or float64, got {value.dtype}")
+        raise TypeError(
+            f"{op}: {name} must be float32, float64, bfloat16 or float16, got {value.dtype}"
+        )
     if like is not None and value.dtype != like.dtype:
         raise TypeError(
-            f"{op}: {name} must have the same dtype as query, {like.dtype}, got {value.dtype}"
+            f"{op}: {name} must have the same dtype as {of}, {like.dtype}, got {value.dtype}"
         )
-    device(op, name, value, like)
+    device(op, name, value, like, of)
 
 
-def device(op: str, name: str, value: Tensor, like: Tensor | None = None) -> None:
+def device(
+    op: str, name: str, value: Tensor, like: Tensor | None = None, of: str = "query"
+) -> None:
     if like is not None and value.device != like.device:
         raise ValueError(
-            f"{op}: {name} must be on the same device as query, {like.device}, got {value.device}"
+            f"{op}: {name} must be on the same device as {of}, {like.device}, got {value.device}"
         )
     if value.device.type == "cuda":
         raise RuntimeError(
@@ -61,14 +68,23 @@ def device(op: str, name: str, value: Tensor, like: Tensor | None = None) -> Non
         raise ValueError(f"{op}: {name} must be on the CPU, got {value.device}")
 
 
-def vector(op: str, name: str, value: object, like: Tensor, rows: Tensor, *, integer: bool) -> None:
+def vector(
+    op: str,
+    name: str,
+    value: object,
+    like: Tensor,
+    rows: Tensor,
+    *,
+    integer: bool,
+    of: str = "query",
+) -> None:
     """Check a 1-D tensor of int64 or floating values, one for each of `rows`."""
     value = tensor(op, name, value)
     if integer and value.dtype != torch.int64:
         raise TypeError(f"{op}: {name} must be int64, got {value.dtype}")
     if not integer and not value.dtype.is_floating_point:
         raise TypeError(f"{op}: {name} must be a floating tensor, got {value.dtype}")
-    device(op, name, value, like)
+    device(op, name, value, like, of)
     shape(op, name, value, (rows.shape[0],))
 
 
@@ -110,18 +126,24 @@ def choice(op: str, name: str, value: object, choices: tuple[str, ...]) -> str:
     return value
 
 
-def positive_scalar(op: str, name: str, value: object, like: Tensor) -> tuple[Tensor | None, float]:
+def positive_scalar(
+    op: str, name: str, value: object, like: Tensor, of: str = "query"
+) -> tuple[Tensor | None, float]:
     """Split a positive scale into (tensor, 1.0) or (None, float)."""
     if isinstance(value, Tensor):
-        if not value.dtype.is_floating_point:
-            raise TypeError(f"{op}: {name} must be a floating tensor, got {value.dtype}")
-        shape(op, name, value, ())
-        device(op, name, value, like)
+        scalar_tensor(op, name, value, like, of)
         return value, 1.0
     got = number(op, name, value)
     if got <= 0:
         raise ValueError(f"{op}: {name} must be positive, got {got}")
     return None, got
+
+
+def scalar_tensor(op: str, name: str, value: Tensor, like: Tensor, of: str) -> None:
+    if not value.dtype.is_floating_point:
+        raise TypeError(f"{op}: {name} must be a floating tensor, got {value.dtype}")
+    shape(op, name, value, ())
+    device(op, name, value, like, of)
 
 
 def no_group(op: str, group: Any) -> None:

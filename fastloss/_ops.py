@@ -44,68 +44,97 @@ def call(name: str, first: Tensor, *arguments: Any) -> Any:
     return _operators[name](first, *arguments)
 
 
-# What every pairwise loss with one target a row takes; `options` are the loss's own numbers and
-# `wanted` says which gradients to form: query, key, negatives, key_bias, temperature.
-_PAIRWISE_ARGUMENTS = (
-    "Tensor query, Tensor key, Tensor? target, Tensor? negatives, Tensor? key_bias, "
-    "Tensor? key_ids, Tensor? weights, Tensor? temperature_tensor, float temperature, "
-    "str similarity, float margin, float[] options"
-)
+def _register_pairwise(stem: str, arguments: str, rows: Callable[[int], Any], wrt: str) -> None:
+    """Register <stem>_forward and <stem>_backward.
 
+    Args:
+        stem: the loss.
+        arguments: the schema of its tensors and options, the two embedding sets first.
+        rows: number of queries → shape of the functor's rows, which backward needs.
+        wrt: the arguments that may require grad, in the order of the kernel's gradients.
+    """
+    names = [argument.split()[-1] for argument in arguments.split(", ")]
+    differentiable = [names.index(name) for name in wrt.split()]
+    count = len(differentiable)
 
-def _gradient_shapes(
-    query: Tensor, key: Tensor, negatives: Tensor | None, wanted: list[bool]
-) -> tuple[Tensor, ...]:
-    shapes = (
-        query.shape,
-        key.shape,
-        (query.shape[0], 0 if negatives is None else negatives.shape[1], 2),
-        (key.shape[0],),
-        (),
-    )
-    return tuple(
-        query.new_empty(shape if wants else (0,))
-        for shape, wants in zip(shapes, wanted, strict=True)
-    )
+    def gradients(tensors: list[Any], wanted: list[bool]) -> list[Tensor]:
+        dtype = torch.promote_types(tensors[0].dtype, torch.float32)
+        shapes: list[Any] = []
+        for i, want in zip(differentiable, wanted, strict=True):
+            if not want:
+                shapes.append((0,))
+            elif names[i] == "negatives":  # coefficients
+                shapes.append((*tensors[i].shape[:2], 2))
+            else:
+                shapes.append(tensors[i].shape)
+        return [tensors[0].new_empty(shape, dtype=dtype) for shape in shapes]
 
+    def forward_fake(*args):  # type: ignore[no-untyped-def]
+        *tensors, reduction, wanted, _ = args
+        query = tensors[0]
+        n, dtype = query.shape[0], torch.promote_types(query.dtype, torch.float32)
+        loss = query.new_empty((n,) if reduction == "none" else (), dtype=dtype)
+        return (loss, query.new_empty(rows(n), dtype=dtype), *gradients(tensors, wanted))
 
-def _register_pairwise(stem: str, row_size: int) -> None:
-    """Register <stem>_forward and <stem>_backward; row_size is the length of the functor's Row."""
+    def backward_fake(*args):  # type: ignore[no-untyped-def]
+        _, _, *tensors, wanted, _ = args
+        return tuple(gradients(tensors, wanted))
 
-    def forward_fake(  # type: ignore[no-untyped-def]
-        query, key, target, negatives, key_bias, key_ids, weights, temperature_tensor, temperature,
-        similarity, margin, options, reduction, wanted, workspace,
-    ):  # fmt: skip
-        n = query.shape[0]
-        loss = query.new_empty((n,) if reduction == "none" else ())
-        rows = query.new_empty((n, row_size))
-        return (loss, rows, *_gradient_shapes(query, key, negatives, wanted))
-
-    def backward_fake(  # type: ignore[no-untyped-def]
-        grad_loss, rows, query, key, target, negatives, key_bias, key_ids, weights,
-        temperature_tensor, temperature, similarity, margin, options, wanted, workspace,
-    ):  # fmt: skip
-        return _gradient_shapes(query, key, negatives, wanted)
-
+    results = ", ".join(["Tensor"] * count)
     _register(
         f"{stem}_forward",
-        f"({_PAIRWISE_ARGUMENTS}, str reduction, bool[] wanted, int workspace)"
-        " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+        f"({arguments}, str reduction, bool[] wanted, int workspace)"
+        f" -> (Tensor, Tensor, {results})",
         forward_fake,
     )
     _register(
         f"{stem}_backward",
-        f"(Tensor grad_loss, Tensor rows, {_PAIRWISE_ARGUMENTS}, bool[] wanted, int workspace)"
-        " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+        f"(Tensor grad_loss, Tensor rows, {arguments}, bool[] wanted, int workspace)"
+        f" -> ({results})",
         backward_fake,
     )
 
 
-_register_pairwise("info_nce", row_size=4)
+_register_pairwise(
+    "clip_loss",
+    "Tensor image, Tensor text, Tensor? key_ids, Tensor? weights, Tensor? logit_scale_tensor, "
+    "float logit_scale, str similarity, float label_smoothing",
+    rows=lambda n: (2, n, 4),
+    wrt="image text logit_scale_tensor",
+)
+_register_pairwise(
+    "info_nce",
+    "Tensor query, Tensor key, Tensor? target, Tensor? negatives, Tensor? key_bias, "
+    "Tensor? key_ids, Tensor? weights, Tensor? temperature_tensor, float temperature, "
+    "str similarity, float margin, float label_smoothing, bool decoupled",
+    rows=lambda n: (n, 4),
+    wrt="query key negatives key_bias temperature_tensor",
+)
+_register_pairwise(
+    "linear_cross_entropy",
+    "Tensor input, Tensor linear_weight, Tensor target, Tensor? linear_bias, Tensor? weight, "
+    "int? ignore_index, float label_smoothing",
+    rows=lambda n: (n, 5),
+    wrt="input linear_weight linear_bias",
+)
+_register_pairwise(
+    "pairwise_logsumexp",
+    "Tensor query, Tensor key, Tensor? key_bias, Tensor? temperature_tensor, float temperature, "
+    "str similarity",
+    rows=lambda n: (n, 3),
+    wrt="query key key_bias temperature_tensor",
+)
 _register(
     "negatives_gradient",
     "(Tensor query, Tensor negatives, Tensor own, Tensor scale) -> Tensor",
     lambda query, negatives, own, scale: torch.empty_like(
         negatives, memory_format=torch.contiguous_format
+    ),
+)
+_register(
+    "scaled_gradient",
+    "(Tensor gradient, Tensor scale, ScalarType dtype) -> Tensor",
+    lambda gradient, scale, dtype: torch.empty_like(
+        gradient, dtype=dtype, memory_format=torch.contiguous_format
     ),
 )

@@ -9,9 +9,122 @@ import torch
 from torch import Tensor, nn
 
 from . import _checks
+from .contrastive.clip_loss import clip_loss
 from .contrastive.info_nce import info_nce
+from .contrastive.linear_cross_entropy import linear_cross_entropy
 
-__all__ = ["InfoNCELoss"]
+__all__ = ["CLIPLoss", "InfoNCELoss", "LinearCrossEntropyLoss"]
+
+
+def _positive(module: str, name: str, value: object) -> float:
+    got = _checks.number(module, name, value)
+    if got <= 0:
+        raise ValueError(f"{module}: {name} must be positive, got {got}")
+    return got
+
+
+def _float(scale: float | Tensor) -> float:
+    return scale.detach().item() if isinstance(scale, Tensor) else scale
+
+
+def _differing(module: nn.Module, defaults: dict[str, Any]) -> list[str]:
+    """Options that differ from their defaults, as they would be written in the call."""
+    return [f"{k}={getattr(module, k)!r}" for k, v in defaults.items() if getattr(module, k) != v]
+
+
+class CLIPLoss(nn.Module):
+    """:func:`fastloss.clip_loss` as a module, with CLIP's learnable, clamped scale.
+
+    Args:
+        init_logit_scale: α > 0 at the start; CLIP's is 1 / 0.07.
+        learnable: make α a parameter. It is stored as ``log_logit_scale``, so that it stays
+            positive.
+        max_logit_scale: α never exceeds it. A parameter beyond has gradient 0.
+        similarity, label_smoothing, group, reduction: as in the function.
+
+    Shapes:
+        ``forward(image, text, *, logit_bias, key_ids, weights)`` takes the tensors of the function.
+
+    Raises:
+        TypeError, ValueError: a scale is not a positive finite number, or the first exceeds the
+            largest.
+
+    Example:
+        >>> import torch, fastloss
+        >>> loss = fastloss.nn.CLIPLoss()
+        >>> round(loss.logit_scale.item(), 4)
+        14.2857
+        >>> loss(torch.eye(4), torch.eye(4)).item() < 1e-5
+        True
+    """
+
+    log_logit_scale: nn.Parameter
+
+    def __init__(
+        self,
+        init_logit_scale: float = 1 / 0.07,
+        learnable: bool = True,
+        max_logit_scale: float = 100.0,
+        *,
+        similarity: str = "cosine",
+        label_smoothing: float = 0.0,
+        group: Any = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__()
+        initial = _positive("CLIPLoss", "init_logit_scale", init_logit_scale)
+        self.max_logit_scale = _positive("CLIPLoss", "max_logit_scale", max_logit_scale)
+        if initial > self.max_logit_scale:
+            raise ValueError(
+                f"CLIPLoss: init_logit_scale must be at most max_logit_scale, "
+                f"{self.max_logit_scale:g}, got {initial:g}"
+            )
+        self.learnable = _checks.flag("CLIPLoss", "learnable", learnable)
+        if learnable:
+            self.log_logit_scale = nn.Parameter(torch.tensor(math.log(initial)))
+        else:
+            self._logit_scale = initial
+        self.similarity = similarity
+        self.label_smoothing = label_smoothing
+        self.group = group
+        self.reduction = reduction
+
+    @property
+    def logit_scale(self) -> float | Tensor:
+        """α: a float, or a tensor with gradient when learnable."""
+        if not self.learnable:
+            return self._logit_scale
+        return torch.exp(self.log_logit_scale).clamp(max=self.max_logit_scale)
+
+    def forward(
+        self,
+        image: Tensor,
+        text: Tensor,
+        *,
+        logit_bias: float | Tensor | None = None,
+        key_ids: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss; see :func:`fastloss.clip_loss`."""
+        return clip_loss(
+            image,
+            text,
+            logit_scale=self.logit_scale,
+            logit_bias=logit_bias,
+            similarity=self.similarity,
+            key_ids=key_ids,
+            label_smoothing=self.label_smoothing,
+            weights=weights,
+            group=self.group,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        """Return the scale, and the options that differ from their defaults."""
+        defaults = {"similarity": "cosine", "label_smoothing": 0.0, "reduction": "mean"}
+        learnable = [] if self.learnable else ["learnable=False"]
+        shown = [f"logit_scale={_float(self.logit_scale):g}", *learnable]
+        return ", ".join(shown + _differing(self, defaults))
 
 
 class InfoNCELoss(nn.Module):
@@ -52,9 +165,7 @@ class InfoNCELoss(nn.Module):
         reduction: str = "mean",
     ) -> None:
         super().__init__()
-        temperature = _checks.number("InfoNCELoss", "temperature", temperature)
-        if temperature <= 0:
-            raise ValueError(f"InfoNCELoss: temperature must be positive, got {temperature}")
+        temperature = _positive("InfoNCELoss", "temperature", temperature)
         self.learnable = _checks.flag("InfoNCELoss", "learnable", learnable)
         if learnable:
             self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
@@ -103,7 +214,7 @@ class InfoNCELoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the options that differ from their defaults, and the temperature."""
-        temperature = float(self.temperature)
+        temperature = _float(self.temperature)
         shown = [f"temperature={temperature:g}"]
         if self.learnable:
             shown.append("learnable=True")
@@ -111,5 +222,61 @@ class InfoNCELoss(nn.Module):
             "similarity": "cosine", "label_smoothing": 0.0, "margin": 0.0, "decoupled": False,
             "reduction": "mean",
         }  # fmt: skip
-        shown += [f"{k}={getattr(self, k)!r}" for k, v in defaults.items() if getattr(self, k) != v]
-        return ", ".join(shown)
+        return ", ".join(shown + _differing(self, defaults))
+
+
+class LinearCrossEntropyLoss(nn.Module):
+    """:func:`fastloss.linear_cross_entropy` as a module.
+
+    Args:
+        ignore_index, label_smoothing, reduction: as in the function.
+
+    Shapes:
+        ``forward(input, linear_weight, target, *, linear_bias, weight)`` takes the tensors of the
+        function. The layer's weight is an argument: it belongs to the model.
+
+    Example:
+        >>> import torch, fastloss
+        >>> loss = fastloss.nn.LinearCrossEntropyLoss()
+        >>> input, target = torch.zeros(4, 8), torch.arange(4)
+        >>> round(loss(input, torch.zeros(1000, 8), target).item(), 4)  # log 1000
+        6.9078
+    """
+
+    def __init__(
+        self,
+        *,
+        ignore_index: int | None = -100,
+        label_smoothing: float = 0.0,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__()
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.reduction = reduction
+
+    def forward(
+        self,
+        input: Tensor,
+        linear_weight: Tensor,
+        target: Tensor,
+        *,
+        linear_bias: Tensor | None = None,
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss; see :func:`fastloss.linear_cross_entropy`."""
+        return linear_cross_entropy(
+            input,
+            linear_weight,
+            target,
+            linear_bias=linear_bias,
+            weight=weight,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        """Return the options that differ from their defaults."""
+        defaults = {"ignore_index": -100, "label_smoothing": 0.0, "reduction": "mean"}
+        return ", ".join(_differing(self, defaults))

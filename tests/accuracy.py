@@ -7,6 +7,10 @@ float32. Nothing wider than float64 is at hand, so its eager error is taken to b
 times 2⁻²⁹, the ratio of their units. Errors are the largest over a tensor: single entries of
 eager may be exact by luck. `terms` is the size of what cancels in a result that is (nearly) zero
 by definition. Entries that are not finite must be the same in `ours` and `exact`.
+
+Operands of 16 bits are judged by float32: `exact` and `eager` take the same stored values, the
+loss is float32 and within float32's budget, and a gradient in 16 bits has that budget and one unit
+in the last place of the largest entry of its row, for the one rounding when it is stored.
 """
 
 from __future__ import annotations
@@ -21,11 +25,28 @@ from case import Result, as_leaves, run, to_dtype
 # get a wider floor.
 FLOORS = {torch.float32: (1e-6, 1e-5), torch.float64: (5e-14, 5e-13)}
 DTYPES = tuple(FLOORS)
+HALVES = (torch.bfloat16, torch.float16)
 UNIT_RATIO = {torch.float32: 1.0, torch.float64: 2.0**-29}
 
 
+def computed_in(dtype):
+    """The dtype of scores, sums and the loss, given that of the operands."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def floor_of(result):
-    return FLOORS[result.dtype][result.dim() == 0]
+    return FLOORS[computed_in(result.dtype)][result.dim() == 0]
+
+
+def storage_unit(exact, dtype):
+    """The unit in the last place of the largest entry of each row, if `dtype` has 16 bits."""
+    if dtype not in HALVES or exact.numel() == 0:
+        return 0.0
+    info = torch.finfo(dtype)
+    entries = exact.double().abs().nan_to_num(0.0, 0.0)
+    row_max = entries.amax(-1, keepdim=True) if exact.dim() else entries
+    power_of_two = torch.exp2(row_max.clamp(min=info.smallest_normal).log2().floor())
+    return info.eps * power_of_two
 
 
 def largest_error(result, exact):
@@ -47,10 +68,13 @@ def assert_same_nonfinite(ours, exact, what):
     assert torch.equal(ours[infinite].double(), exact[infinite].double()), f"{what}: sign of inf"
 
 
-def assert_within(ours, exact, allowed, what):
+def assert_within(ours, exact, allowed, what, units=0.0):
+    """`units` are allowed beside, entry by entry."""
     assert ours.shape == exact.shape, f"{what}: shape {tuple(ours.shape)}, not {exact.shape}"
     assert_same_nonfinite(ours, exact, what)
-    error = largest_error(ours, exact)
+    excess = (ours.double() - exact.double()).abs() - units
+    excess = torch.where(ours.isfinite() & exact.isfinite(), excess, 0.0)
+    error = excess.max().item() if excess.numel() else 0.0
     assert error <= allowed, (
         f"{what}: error {error:.3e} > {allowed:.3e}, largest {largest(exact):.3e}"
     )
@@ -63,50 +87,66 @@ def assert_close(result, expected, what="result"):
 
 
 class Judge:
-    """Knows the exact results of a call in both dtypes, and how far a function may be off.
+    """Knows the exact results of a call in some dtypes, and how far a function may be off.
 
-    `make(dtype)` returns the arguments. `wrt` names the inputs whose gradients are judged (all
-    that may require grad by default, () for the loss alone).
+    `make(dtype)` returns the arguments, of operands in `dtype`. `wrt` names the inputs whose
+    gradients are judged (all that may require grad by default, () for the loss alone), `upstream`
+    the gradient that is pulled back (random by default).
     """
 
-    def __init__(self, case, make, wrt=None, terms=0.0):
-        self.arguments = {dtype: make(dtype) for dtype in DTYPES}
-        narrow = self.arguments[torch.float32]
-        self.wrt = case.may_require_grad(narrow) if wrt is None else wrt
+    def __init__(self, case, make, wrt=None, terms=0.0, dtypes=DTYPES, upstream=None):
+        self.arguments = {dtype: make(dtype) for dtype in dtypes}
+        self.wrt = case.may_require_grad(next(iter(self.arguments.values())))
+        self.wrt = self.wrt if wrt is None else wrt
         self.terms = terms
+        self.upstream = upstream
         self.exact = {
-            dtype: run(case.reference, to_dtype(arguments, torch.float64), self.wrt)
+            dtype: run(case.reference, to_dtype(arguments, torch.float64), self.wrt, upstream)
             for dtype, arguments in self.arguments.items()
         }
-        self.eager = run(case.eager or case.reference, narrow, self.wrt)
+        # What float32 makes of the same stored values. `dtypes` has float32 if it has float64.
+        self.eager = {
+            dtype: run(
+                case.eager or case.reference,
+                to_dtype(arguments, torch.float32),
+                self.wrt,
+                upstream,
+            )
+            for dtype, arguments in self.arguments.items()
+            if dtype != torch.float64
+        }
 
     def accept(self, function):
-        """Assert that `function` gives the right loss and gradients, in both dtypes."""
-        for dtype in DTYPES:
-            self.accept_result(run(function, self.arguments[dtype], self.wrt), dtype)
+        """Assert that `function` gives the right loss and gradients, in all dtypes."""
+        for dtype, arguments in self.arguments.items():
+            self.accept_result(run(function, arguments, self.wrt, self.upstream), dtype)
 
     def accept_loss(self, function):
         """The loss without gradients: the cheaper path."""
-        for dtype in DTYPES:
-            leaves = as_leaves(self.arguments[dtype], self.wrt)
+        for dtype, arguments in self.arguments.items():
+            leaves = as_leaves(arguments, self.wrt)
             with torch.no_grad():
                 self.accept_result(Result(function(**leaves), {}), dtype)
 
     def accept_result(self, ours, dtype):
-        exact = self.exact[dtype]
-        self._accept(ours.loss, exact.loss, self.eager.loss, self.exact[torch.float32].loss, "loss")
+        narrow = torch.float32 if dtype == torch.float64 else dtype
+        exact, eager, eager_exact = self.exact[dtype], self.eager[narrow], self.exact[narrow]
+        assert ours.loss.dtype == computed_in(dtype)
+        self._accept(ours.loss, exact.loss, eager.loss, eager_exact.loss, "loss")
         for name, gradient in ours.gradients.items():
             what = f"gradient of {name}"
-            narrow = self.eager.gradients[name], self.exact[torch.float32].gradients[name]
+            eagers = eager.gradients[name], eager_exact.gradients[name]
             assert gradient.dtype == self.arguments[dtype][name].dtype, what
-            allowed = self._accept(gradient, exact.gradients[name], *narrow, what)
-            self._accept_as_vector(gradient, exact.gradients[name], *narrow, allowed, what)
+            allowed = self._accept(gradient, exact.gradients[name], *eagers, what)
+            self._accept_as_vector(gradient, exact.gradients[name], *eagers, allowed, what)
 
     def _accept(self, ours, exact, eager, eager_exact, what):
+        units = storage_unit(exact, ours.dtype)
         floor = floor_of(ours) * max(largest(exact), self.terms)
-        allowed = 2 * largest_error(eager, eager_exact) * UNIT_RATIO[ours.dtype] + floor
-        assert_within(ours, exact, allowed, f"{what} in {ours.dtype}")
-        return allowed
+        ratio = UNIT_RATIO[computed_in(ours.dtype)]
+        allowed = 2 * largest_error(eager, eager_exact) * ratio + floor
+        assert_within(ours, exact, allowed, f"{what} in {ours.dtype}", units)
+        return allowed + (units.max().item() if isinstance(units, torch.Tensor) else units)
 
     def _accept_as_vector(self, ours, exact, eager, eager_exact, allowed, what):
         """The same direction, and no bias to one side: entry by entry an error looks small."""
@@ -123,7 +163,10 @@ class Judge:
 
         turned, biased = turned_and_biased(ours, exact)
         eager_turned, eager_biased = turned_and_biased(eager, eager_exact)
-        ratio, floor = UNIT_RATIO[ours.dtype], FLOORS[ours.dtype][0]
+        dtype = computed_in(ours.dtype)
+        ratio, floor = UNIT_RATIO[dtype], FLOORS[dtype][0]
+        if ours.dtype in HALVES:
+            floor += torch.finfo(ours.dtype).eps ** 2  # of an angle from rounding, half its square
         assert turned <= 2 * eager_turned * ratio**2 + floor, f"{what}: turned by {turned:.3e}"
         # Errors without a bias add up like a random walk.
         allowed = 2 * eager_biased * ratio + allowed * exact.numel() ** 0.5

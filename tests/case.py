@@ -31,6 +31,11 @@ class Variant:
     def __str__(self):
         return self.name
 
+    @property
+    def kind(self):
+        """Its name without the similarity, by which tests choose a few of many."""
+        return self.name.split(", ")[-1]
+
 
 @dataclass(frozen=True)
 class Invariance:
@@ -82,7 +87,7 @@ class Error:
 @dataclass(frozen=True)
 class Case:
     name: str  # one stem: fastloss.<name>, fastloss.reference.<name>, operators <name>_*
-    module: str  # fastloss.nn.<module>
+    module: str | None  # fastloss.nn.<module>
     module_options: tuple[str, ...]  # the options its constructor takes, beside `reduction`
     draw: Callable[[torch.Generator, torch.dtype, Any], dict[str, torch.Tensor]]
     required: tuple[str, ...]
@@ -91,6 +96,11 @@ class Case:
     large: Any  # a size at which memory and threads can be measured
     variants: tuple[Variant, ...]
     differentiable: tuple[str, ...]
+    operands: tuple[str, str] = ("query", "key")  # the two embedding sets that are multiplied
+    has_reduction: bool = True  # else the loss is its rows, as with reduction="none"
+    rows_are_independent: bool = True  # a row of the first operand enters one loss only
+    # The function's scale and the constructor's, which may be learnable.
+    scale: tuple[str, str] | None = None
     eager: Callable | None = None  # how a user writes it in torch; the reference by default
     invariances: tuple[Invariance, ...] = ()
     edges: tuple[Edge, ...] = ()
@@ -116,11 +126,26 @@ class Case:
     def module_type(self):
         return getattr(fastloss.nn, self.module)
 
+    def make_module(self, **options):
+        """The module with the function's options, and with `learnable` where it has a scale."""
+        if self.scale is not None:
+            ours, theirs = self.scale
+            options = {theirs if name == ours else name: v for name, v in options.items()}
+            options.setdefault("learnable", False)
+        return self.module_type(**options)
+
     def arguments(self, variant: Variant, size, dtype=torch.float64, seed=0, **options):
         inputs = self.draw(generator(seed), dtype, size)
         chosen = {name: inputs[name] for name in self.required}
         chosen |= {name: inputs[source] for name, source in variant.inputs.items()}
-        return chosen | dict(variant.options) | options
+        chosen |= dict(variant.options)
+        if "reduction" in options:
+            chosen = self.reduced(chosen, options.pop("reduction"))
+        return chosen | options
+
+    def reduced(self, arguments: Arguments, reduction: str) -> Arguments:
+        """The same call with a reduction, if the loss has one (conftest.py sees to the others)."""
+        return arguments | {"reduction": reduction} if self.has_reduction else arguments
 
     def may_require_grad(self, arguments: Arguments) -> tuple[str, ...]:
         return tuple(

@@ -31,7 +31,12 @@ class PairSize(NamedTuple):
         return text + (f"-offset{self.offset:g}" if self.offset else "")
 
 
-def draw_pairs(generator, dtype, size):
+def rename(arguments, names):
+    """`names`: what this page calls an argument → what a loss calls it."""
+    return {names.get(name, name): value for name, value in arguments.items()}
+
+
+def draw_pairs(generator, dtype, size, target=None):
     """All inputs of a pairwise loss. Skewed features and repeated targets: nothing symmetric.
 
     Drawn in float64 and then cast, so that every dtype sees the same data.
@@ -46,7 +51,8 @@ def draw_pairs(generator, dtype, size):
         return (x + 0.2 * x.square() + 0.1 * torch.linspace(-1, 1, d)) / math.sqrt(max(d, 1))
 
     key = features(m, d)
-    target = torch.randint(max(m, 1), (n,), generator=generator)
+    if target is None:
+        target = torch.randint(max(m, 1), (n,), generator=generator)
     query = features(n, d) + 0.5 * key[target]
     negatives = features(n, h, d)
     key_bias = 0.7 * normal(m)
@@ -69,6 +75,26 @@ def draw_pairs(generator, dtype, size):
     inputs["target"] = target
     inputs["key_ids"] = torch.randint(max(m // 3, 1), (m,), generator=generator)
     return inputs
+
+
+# ---------------------------------------------------------------------------- how users write it
+
+
+def euclidean_similarity(query, key, similarity):
+    """(n, m) from a matrix product of centred rows, and from differences only where little is left
+    of it."""
+    centre = key.detach().mean(0) if len(key) > 0 else 0.0
+    query, key = query - centre, key - centre
+    norms = query.square().sum(1)[:, None] + key.square().sum(1)
+    squared = norms - 2 * query @ key.T
+    direct = (query[:, None] - key).square().sum(-1)
+    return minus_distance(torch.where(squared < norms / 64, direct, squared), similarity)
+
+
+def minus_distance(squared, similarity):
+    if similarity == "sqeuclidean":
+        return -squared
+    return -torch.where(squared == 0, 0.0, torch.where(squared == 0, 1.0, squared).sqrt())
 
 
 # ---------------------------------------------------------------- invariances of the row losses
@@ -94,8 +120,12 @@ def _permute_keys(arguments, generator):
     new_place[order] = torch.arange(len(key))
     target = arguments.get("target")
     target = torch.arange(len(arguments["query"])) if target is None else target
-    changed = {"key": key[order], "target": new_place[target]}
-    for name in ("key_bias", "key_ids"):
+    if arguments.get("ignore_index") in range(len(key)):
+        return None
+    # What is no key, an ignored target, keeps its name.
+    target = torch.where(target < 0, target, new_place[target.clamp(min=0)])
+    changed = {"key": key[order], "target": target}
+    for name in ("key_bias", "key_ids", "key_weight"):
         if arguments.get(name) is not None:
             changed[name] = arguments[name][order]
     return arguments | changed, lambda rows: rows
@@ -156,7 +186,10 @@ def _scale_features(arguments, generator):
         for name in ("query", "key", "negatives")
         if arguments.get(name) is not None
     }
-    changed["temperature"] = arguments.get("temperature", 0.07) * 4.0**power
+    if "logit_scale" in arguments:
+        changed["logit_scale"] = arguments["logit_scale"] / 4.0**power
+    else:
+        changed["temperature"] = arguments.get("temperature", 0.07) * 4.0**power
     return arguments | changed, lambda rows: rows
 
 
@@ -180,6 +213,9 @@ def _append_zero_own_keys(arguments, generator):
     if arguments.get("key_ids") is not None:
         ids = arguments["key_ids"]
         changed["key_ids"] = torch.cat([ids, ids.new_full((5,), -7)])
+    if arguments.get("key_weight") is not None:
+        weight = arguments["key_weight"]
+        changed["key_weight"] = torch.cat([weight, weight.new_full((5,), 3.0)])
     return arguments | changed, lambda rows: rows
 
 
@@ -219,28 +255,45 @@ PAIR_INVARIANCES = (
 )
 
 
+def pair_invariances(*wanted, **names):
+    """Some of PAIR_INVARIANCES, for a loss that calls its arguments by other `names`."""
+    back = {own: name for name, own in names.items()}
+
+    def renamed(law):
+        def change(arguments, generator):
+            changed = law(rename(arguments, back), generator)
+            return changed and (rename(changed[0], names), changed[1])
+
+        return change
+
+    laws = {invariance.name: invariance.change for invariance in PAIR_INVARIANCES}
+    return tuple(Invariance(name, renamed(laws[name])) for name in wanted)
+
+
 # ------------------------------------------------------------------------------------- bounds
 
 
-def pair_memory_bound(arguments, wrt):
+def pair_memory_bound(arguments, wrt, operands=("query", "key")):
     """Bytes beside the workspace: accumulators, returned gradients, O(n + m) vectors."""
     tensors = {name: arguments[name] for name in wrt}
     accumulators = sum(max(t.element_size(), 4) * t.numel() for t in tensors.values())
     returned = sum(t.element_size() * t.numel() for t in tensors.values())
-    rows = len(arguments["query"]) + len(arguments["key"])
+    rows = sum(len(arguments[name]) for name in operands)
     return accumulators + returned + 16 * 8 * rows + 64 * 1024
 
 
-def pair_products(arguments, wrt):
-    """G = n · m · d multiply-adds; rows are padded to 16, columns and features to 32."""
-    n, d = arguments["query"].shape
-    m = len(arguments["key"])
-    needs_scores = bool(wrt)
-    products = 1 + ("query" in wrt) + ("key" in wrt)
-    if arguments.get("reduction") == "none" and needs_scores:
-        products += 1  # backward recomputes the scores
-    padded = _round_up(n, 16) * _round_up(m, 32) * _round_up(d, 32)
-    return products * n * m * d, products * padded
+def pair_products(arguments, wrt, operands=("query", "key")):
+    """1 G = n · m · d multiply-adds for the scores, 1 G a gradient of an operand, and with "none"
+    1 G for the scores that backward needs again."""
+    recomputed = arguments.get("reduction") == "none" and bool(wrt)
+    products = 1 + sum(name in wrt for name in operands) + recomputed
+    return padded_products(arguments, operands, products, products)
+
+
+def padded_products(arguments, operands, least, most):
+    """Rows are padded to 16, columns and features to 32."""
+    (n, d), m = arguments[operands[0]].shape, len(arguments[operands[1]])
+    return least * n * m * d, most * _round_up(n, 16) * _round_up(m, 32) * _round_up(d, 32)
 
 
 def _round_up(x, step):
@@ -255,14 +308,23 @@ def edge_embeddings(n, m, d, dtype, seed=3, offset=0.0):
     return draw_pairs(torch.Generator().manual_seed(seed), dtype, size)
 
 
-def pair_edges(**options):
-    """Edges every loss of (query, key, target) with these options must pass."""
+PAIR_TENSORS = ("query", "key", "target", "negatives", "key_bias", "key_ids", "weights")
 
-    def with_rows(change, n=6, m=9, d=5, **extra):
+
+def pair_edges(takes=PAIR_TENSORS, target_is_optional=True, names=None, **options):
+    """Edges every loss of two embedding sets with these options must pass.
+
+    `takes` are the tensors it takes; `names` what it calls them. The written rows are those of a
+    softmax cross-entropy of the target.
+    """
+
+    def with_rows(change, n=6, m=9, d=5):
         def arguments(dtype):
             inputs = edge_embeddings(n, m, d, dtype)
             chosen = {name: inputs[name] for name in ("query", "key", "target")}
-            return change(chosen, inputs) | options | extra
+            changed = change(chosen, inputs)
+            changed = {name: value for name, value in changed.items() if name in takes}
+            return rename(changed, names or {}) | options
 
         return arguments
 
@@ -356,53 +418,63 @@ def pair_edges(**options):
 
     edges = [
         Edge("empty batch", with_rows(same, n=0), rows=[]),
-        Edge("empty batch, no keys", with_rows(default_target, n=0, m=0), rows=[]),
-        Edge("one query, one key", with_rows(default_target, n=1, m=1), rows=[0.0]),
         Edge("one key", with_rows(same, n=3, m=1), rows=[0.0] * 3),
         Edge("one feature", with_rows(same, d=1), terms=100.0),
         Edge("zero query row", with_rows(zero("query", 2))),
         Edge("zero key row", with_rows(zero("key", 4))),
         Edge("zero target row", with_rows(lambda c, i: zero("key", i["target"][1])(c, i))),
-        Edge("zero negative row", with_rows(zero("negatives", (1, 2)))),
         Edge("all keys equal", with_rows(all_ties), rows=[math.log(9)] * 6, terms=10.0),
         Edge("queries equal keys", with_rows(duplicates)),
-        Edge("query is key", with_rows(same_object)),
         Edge("strided", with_rows(every_other)),
         Edge("transposed", with_rows(transposed)),
         Edge("expanded", with_rows(expanded)),
-        Edge("no own negatives", with_rows(no_own_negatives)),
-        Edge("all weights zero", with_rows(no_weight), rows=[0.0] * 6),
         Edge("bias removes a positive", with_rows(removed_positive)),
         Edge("bias removes all keys", with_rows(all_removed), rows=[0.0] * 6),
-        Edge("bias leaves own negatives", with_rows(all_removed_but_own), rows=[INF] * 6),
-        Edge("all keys share one id", with_rows(one_id), rows=[0.0] * 6),
         Edge("scores around -3000", with_rows(bias_of(-3000.0)), terms=3000.0),
         Edge("scores around +3000", with_rows(bias_of(3000.0)), terms=3000.0),
         Edge("NaN query row", with_rows(poison("query", (2, 1))), gradients=False),
         Edge("NaN key row", with_rows(poison("key", (3, 0))), rows=[NAN] * 6, gradients=False),
         Edge("NaN in a removed key", with_rows(removed_nan), rows=[NAN] * 6, gradients=False),
-        Edge("NaN negative", with_rows(poison("negatives", (1, 0, 0))), gradients=False),
         Edge("NaN bias", with_rows(poison("key_bias", 5)), rows=[NAN] * 6, gradients=False),
     ]
-    label = options.get("similarity", "cosine")
+    if target_is_optional:
+        edges += [
+            Edge("empty batch, no keys", with_rows(default_target, n=0, m=0), rows=[]),
+            Edge("one query, one key", with_rows(default_target, n=1, m=1), rows=[0.0]),
+            Edge("query is key", with_rows(same_object)),
+        ]
+    if "negatives" in takes:
+        edges += [
+            Edge("zero negative row", with_rows(zero("negatives", (1, 2)))),
+            Edge("no own negatives", with_rows(no_own_negatives)),
+            Edge("bias leaves own negatives", with_rows(all_removed_but_own), rows=[INF] * 6),
+            Edge("NaN negative", with_rows(poison("negatives", (1, 0, 0))), gradients=False),
+        ]
+    if "weights" in takes:
+        edges += [Edge("all weights zero", with_rows(no_weight), rows=[0.0] * 6)]
+    if "key_ids" in takes:
+        edges += [Edge("all keys share one id", with_rows(one_id), rows=[0.0] * 6)]
+    label = options.get("similarity", "dot")
     return tuple(replace(edge, name=f"{label}: {edge.name}") for edge in edges)
 
 
-def extreme_norm_edges():
+def extreme_norm_edges(n=8, m=11, takes=PAIR_TENSORS, names=None, **options):
     """Cosine looks at directions only: any stored norm will do, zero included."""
 
     def rows_times(small, large):
         def arguments(dtype):
-            inputs = edge_embeddings(8, 11, 5, dtype)
+            inputs = edge_embeddings(n, m, 5, dtype)
             # Larger exponents where the dtype has them.
             power = 1 if dtype == torch.float32 else 6
             factors = torch.tensor([small**power, 1.0, large**power, 0.0], dtype=torch.float64)
-            scaled = {
+            changed = {
                 name: (inputs[name].double() * factors.repeat(3)[: len(inputs[name]), None])
                 for name in ("query", "key")
             }
-            scaled = {name: value.to(dtype) for name, value in scaled.items()}
-            return scaled | {"target": inputs["target"], "similarity": "cosine"}
+            changed = {name: value.to(dtype) for name, value in changed.items()}
+            if "target" in takes:
+                changed["target"] = inputs["target"]
+            return rename(changed, names or {}) | {"similarity": "cosine"} | options
 
         return arguments
 
@@ -412,20 +484,20 @@ def extreme_norm_edges():
     )
 
 
-def euclidean_offset_edges():
+def euclidean_offset_edges(n=7, m=13, takes=PAIR_TENSORS, names=None, **options):
     """A shared offset of 100 must not cost the digits of distances around 1, or of zero."""
 
     def near(similarity):
         def arguments(dtype):
-            inputs = edge_embeddings(7, 13, 6, dtype, offset=100.0)
+            inputs = edge_embeddings(n, m, 6, dtype, offset=100.0)
             key = inputs["key"].clone()
             key[[3, 5]] = key[[2, 2]]
             query = inputs["query"].clone()
             query[[1, 4]] = key[[2, 8]]
-            return {"query": query, "key": key, "target": inputs["target"]} | {
-                "similarity": similarity,
-                "temperature": 0.3,
-            }
+            changed = {"query": query, "key": key}
+            if "target" in takes:
+                changed["target"] = inputs["target"]
+            return rename(changed, names or {}) | {"similarity": similarity} | options
 
         return arguments
 

@@ -23,7 +23,7 @@ def threads(count):
 
 
 def variants(case):
-    return [v for v in case.variants if v.name.split(", ")[-1] in ("plain", "smoothing all")]
+    return [v for v in case.variants if v.kind in ("plain", "smoothing all", "all", "dim 0 all")]
 
 
 CALLS = [(case, variant) for case in CASES for variant in variants(case)]

@@ -1,5 +1,7 @@
 """Laws that hold for any input: one test a property, over all losses."""
 
+import inspect
+
 import pytest
 import torch
 from hypothesis import given
@@ -10,14 +12,15 @@ from accuracy import assert_close
 from case import generator, run
 from cases import CASES
 
-CASE = st.sampled_from(CASES)
+REDUCED = [case for case in CASES if case.has_reduction]
+WEIGHTED = [case for case in CASES if "weights" in inspect.signature(case.function).parameters]
 SEED = st.integers(0, 2**32 - 1)
 
 
 @st.composite
-def calls(draw):
+def calls(draw, cases=CASES):
     """A case, a variant, and arguments of a random ragged size with reduction "none"."""
-    case = draw(CASE)
+    case = draw(st.sampled_from(cases))
     variant = draw(st.sampled_from(case.variants))
     size = case.small._replace(
         n=(n := draw(st.integers(1, 40))),
@@ -39,7 +42,7 @@ def test_invariance(case, invariance):
     for seed, variant in enumerate(case.variants):
         size = case.small._replace(n=17, m=29, d=6)
         arguments = case.arguments(variant, size, torch.float64, seed, reduction="none")
-        if variant.name.endswith("sharp"):
+        if variant.kind == "sharp":
             continue  # score differences of 1e-13 are divided by 0.005
         change = invariance.change(arguments, generator(seed + 100))
         if change is None:
@@ -52,7 +55,7 @@ def test_invariance(case, invariance):
     assert applied > 0
 
 
-@given(calls())
+@given(calls(REDUCED))
 def test_none_sums_to_sum(call):
     case, arguments = call
     rows = run(case.function, arguments).loss
@@ -60,7 +63,7 @@ def test_none_sums_to_sum(call):
     assert_close(total, rows.sum())
 
 
-@given(calls())
+@given(calls(WEIGHTED))
 def test_mean_divides_by_the_weights(call):
     """Sum over mean is the total weight of the rows that count; doubling it changes no mean."""
     case, arguments = call
@@ -81,23 +84,24 @@ def test_mean_divides_by_the_weights(call):
 def test_a_gradient_is_linear_in_the_upstream_gradient(call, seed):
     case, arguments = call
     names = case.may_require_grad(arguments)
-    rows = len(arguments["query"])
-    a, b = torch.randn(2, rows, generator=generator(seed), dtype=torch.float64)
+    rows = run(case.function, arguments).loss.shape
+    a, b = torch.randn(2, *rows, generator=generator(seed), dtype=torch.float64)
     of_a, of_b, of_both = (
         run(case.function, arguments, names, upstream).gradients for upstream in (a, b, 2 * a - b)
     )
     for name in names:
         expected = 2 * of_a[name] - of_b[name]
-        size = of_a[name].abs().max() + of_b[name].abs().max()
+        # 1: what cancels where a gradient is zero, as that of a cosine of one feature.
+        size = of_a[name].abs().max() + of_b[name].abs().max() + 1
         assert (of_both[name] - expected).abs().max() <= 1e-12 * size, name
 
 
-@given(calls())
+@given(calls(REDUCED))
 def test_none_pulled_back_by_ones_is_the_gradient_of_the_sum(call):
     """Two ways to the same gradient: recomputed in backward, and formed in the forward."""
     case, arguments = call
     names = case.may_require_grad(arguments)
-    ones = torch.ones(len(arguments["query"]), dtype=torch.float64)
+    ones = torch.ones_like(run(case.function, arguments).loss)
     by_rows = run(case.function, arguments, names, ones).gradients
     total = run(case.function, arguments | {"reduction": "sum"}, names, torch.tensor(1.0))
     for name in names:

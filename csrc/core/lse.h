@@ -79,6 +79,34 @@ FASTLOSS_HOST_DEVICE LseState<T> weigh_span(T* __restrict similarity, const T* _
   return {max, sum};
 }
 
+// Longest span that the column loops below take.
+constexpr int64_t kMaxColumns = 256;
+
+// Merges the columns of a tile, tile[r][j] with r < rows, into states[j].lse, j < cols. Columns
+// advance side by side: all loops run along the rows as they lie in memory.
+template <class T, class State>
+FASTLOSS_HOST_DEVICE void merge_lse_of_columns(const T* __restrict tile, int64_t stride,
+                                               int64_t rows, int64_t cols,
+                                               State* __restrict states) {
+  T max[kMaxColumns], reference[kMaxColumns], sum[kMaxColumns];
+  for (int64_t j = 0; j < cols; ++j) max[j] = states[j].lse.max;
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* __restrict row = tile + r * stride;
+#pragma omp simd
+    for (int64_t j = 0; j < cols; ++j) max[j] = row[j] > max[j] ? row[j] : max[j];
+  }
+  for (int64_t j = 0; j < cols; ++j) {
+    reference[j] = LseState<T>::shift(max[j]);
+    sum[j] = states[j].lse.sum * math::exp_up_to_0(states[j].lse.max - reference[j]);
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* __restrict row = tile + r * stride;
+#pragma omp simd
+    for (int64_t j = 0; j < cols; ++j) sum[j] += math::exp_up_to_0(row[j] - reference[j]);
+  }
+  for (int64_t j = 0; j < cols; ++j) states[j].lse = {max[j], sum[j]};
+}
+
 // Sum and number of the scores that are not masked: what a uniform target needs of a row.
 template <class T>
 struct ScoreSum {

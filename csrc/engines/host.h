@@ -9,6 +9,8 @@
 #include <functional>
 #include <string>
 
+#include "core/half.h"
+
 namespace fastloss::host {
 
 // Memory of the library's CPU allocator, so that its profiler sees every byte.
@@ -56,6 +58,12 @@ void multiply(int64_t rows, int64_t cols, int64_t inner, const float* a, int64_t
 void multiply(int64_t rows, int64_t cols, int64_t inner, const double* a, int64_t lda,
               const double* b, int64_t ldb, double* c, int64_t ldc, bool accumulate);
 
+// The same of bfloat16 values, unrounded; b is given in pairs of rows, (inner / 2, cols, 2), and
+// `inner` is even. To be called only if multiplies_bfloat16().
+void multiply(int64_t rows, int64_t cols, int64_t inner, const BFloat16* a, int64_t lda,
+              const BFloat16* b, int64_t ldb, float* c, int64_t ldc, bool accumulate);
+bool multiplies_bfloat16();
+
 // Ends a task's series of products (tile registers, where the processor has them, are given back).
 void multiply_done();
 
@@ -66,5 +74,9 @@ int64_t multiply_adds();
 // another.
 std::string matrix_product();
 void set_matrix_product(const std::string& name);
+
+// Off, bfloat16 is converted and multiplied as float32; on has an effect only where there are such
+// products.
+void set_bfloat16_products(bool on);
 
 }  // namespace fastloss::host

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "core/half.h"
 #include "core/host_device.h"
 #include "core/simd.h"
 
@@ -93,8 +94,14 @@ struct Operand {
   const T* centre = nullptr;     // (d): subtracted from every row
   const T* magnitude = nullptr;  // (count): power of two that multiplies the row
 
-  bool in_place() const {
-    return std::is_same_v<S, T> && centre == nullptr && magnitude == nullptr;
+  // Whether the rows are multiplied as they are stored, but for their type.
+  bool as_stored() const { return centre == nullptr && magnitude == nullptr; }
+  bool in_place() const { return std::is_same_v<S, T> && as_stored(); }
+
+  // Two neighbouring 16-bit features make one word: what `pairs_transposed` moves.
+  bool has_pairs() const {
+    return sizeof(S) == 2 && as_stored() && d % 2 == 0 &&
+           reinterpret_cast<uintptr_t>(data) % sizeof(uint32_t) == 0;
   }
 
   // One row as multiplied.
@@ -148,6 +155,17 @@ struct Operand {
         }
         detail::transpose(strip, self.d, height, self.d, out + i, out_stride);
       }
+    });
+  }
+
+  // out(d / 2 × rows × 2), leading dimension out_stride words: the rows as columns, as stored,
+  // neighbouring features side by side. This is how 16-bit products read their right-hand side.
+  void pairs_transposed(int64_t first, int64_t rows, S* out, int64_t out_stride) const {
+    const auto* const words = reinterpret_cast<const uint32_t*>(data) + first * d / 2;
+    auto* const out_words = reinterpret_cast<uint32_t*>(out);
+    const int64_t width = d / 2;
+    simd::dispatch([=]() FASTLOSS_SIMD_LOOP {
+      detail::transpose(words, width, rows, width, out_words, out_stride);
     });
   }
 };

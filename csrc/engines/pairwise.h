@@ -1,6 +1,6 @@
 // The pairwise engine: losses of the n × m scores of two embedding sets, the matrix never stored.
 //
-// Score s_ij = z_ij + bias_j with z the scaled similarity (similarity.h). Every row i has one
+// Score s_ij = z_ij + bias_j with z the scaled similarity (similarity.h). A row i may have one
 // *target* column; its score has `margin` taken off the similarity. The columns of the target's
 // group (keys with the target's id) leave the row, all but the target itself. A row may own h
 // further keys beside the shared ones (`negatives`).
@@ -9,10 +9,16 @@
 //     Value               accumulation type T
 //     State               monoid over the scores of a row without the target's; State{} is empty
 //     Row                 plain struct of T: the row's value and what dscore needs; counts()
-//     push(z, bias, count) const → State          one span of a row, masked scores being −inf
-//     finish(State, target_score) const → Row     also fills Row::dtarget = ∂L/∂s_target
-//     dscore(score, Row) → ∂L/∂s                  of every other score; 0 for −inf
-//     weighs(), weigh(…), weigh_factor(…)         optional short cut: dscore = weight · row factor
+//     push(z, bias, column, count) const → State       one span of a row, from `column` on; masked
+//                                                      scores are −inf
+//     finish(State, target_score, target) const → Row  also fills Row::dtarget = ∂L/∂s_target
+//     dscores(z, bias, column, count, Row, factor, out)   factor · ∂L/∂s of every other score of a
+//                                                      span; 0 for −inf
+//     weighs(), weigh(…), weigh_factor(…)              short cut: ∂L/∂s = weight · row factor
+// A symmetric loss is one of rows and of columns, the targets being the diagonal. Its functor
+// serves both and also gives
+//     push_columns(tile, stride, rows, cols, State*)     merges a tile into its columns' states
+//     add_columns(score, fields, stride, factor, count, dscore)   adds the columns' derivatives
 // The engine guarantees: every kept pair reaches exactly one push per forward pass and exactly one
 // dscore (or weigh) per gradient pass; masks are written before the functor sees a span; spans are
 // at most kMaxTileCols long; all reductions run in a fixed order.
@@ -43,7 +49,7 @@ struct PairwiseInput {
   const S* key;           // (m, d)
   const S* negatives;     // (n, h, d)
   const T* key_bias;      // (m) or null
-  const int64_t* target;  // (n), each in [0, m)
+  const int64_t* target;  // (n), each in [0, m), or −1: no target
   KeyGroups groups;
   Similarity similarity;
   T scale;  // > 0

@@ -11,18 +11,23 @@
 //                      bias, scale or distances, keep the scores and take `dscore`.
 //   backward           rows known: rectangles of the matrix are recomputed, then as above: 4 G
 //                      together with forward.
+//   symmetric          losses of rows and of columns: the first pass also merges each tile into the
+//                      states of its columns. Only then is a row or column known, so the scores are
+//                      kept if all of them fit the workspace, 3 G, or else recomputed, 4 G.
 // Key gradients accumulate feature-major, (d × panel) blocks, because then w is read as it lies;
-// they are turned once at the end. A task owns the rows or the panel it writes: nothing is shared,
-// no order depends on timing.
+// they are turned in place at the end. A task owns the rows or the panel it writes: nothing is
+// shared, no order depends on timing.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
+#include "core/lse.h"
 #include "core/simd.h"
 #include "engines/host.h"
 #include "engines/operand.h"
 #include "engines/pairwise.h"
+#include "engines/pairwise_derivatives.h"
 #include "engines/row_statistics.h"
 
 namespace fastloss {
@@ -46,7 +51,9 @@ class PairwiseCpu {
         panels_((input.m + cols_ - 1) / cols_),
         scratch_size_(scratch_size(cols_)),
         scratch_(host::threads() * scratch_size_),
-        zeros_(kMaxTileCols, T(0)) {}
+        zeros_(kMaxTileCols, T(0)) {
+    static_assert(kMaxTileCols <= kMaxColumns);
+  }
 
   void forward(Row* rows);
 
@@ -59,15 +66,40 @@ class PairwiseCpu {
   template <class RowGrad>
   void backward(const Row* rows, const RowGrad& row_grad, const PairwiseGradients<T>& gradients);
 
+  // The same for symmetric losses, n = m: `cols` are the columns as rows.
+  void symmetric_forward(Row* rows, Row* cols) { symmetric_states(rows, cols, nullptr); }
+  template <class PairGrad>
+  void symmetric_forward_gradient(Row* rows, Row* cols, const PairGrad& pair_grad,
+                                  const PairwiseGradients<T>& gradients);
+  template <class PairGrad>
+  void symmetric_backward(const Row* rows, const Row* cols, const PairGrad& pair_grad,
+                          const PairwiseGradients<T>& gradients);
+
  private:
   // A rectangle of the matrix that is kept: `rows` rows from `row`, `panels` panels from `panel`.
-  // Tile (panel p, row r) starts at scores + (p · capacity + r) · cols_.
+  // Tile (panel p, row r) starts at scores + (p · capacity + place + r) · cols_.
   struct Chunk {
     int64_t row, rows, panel, panels;
     bool first_rows, first_panels;  // nothing has been accumulated yet for these columns / rows
+    int64_t place = 0;
   };
 
+  // How a pass over all scores is cut: a task is a run of rows against a run of panels. Long runs
+  // of rows share the packing of a panel; short ones keep all threads busy.
+  struct Runs {
+    int64_t rows, panels;
+  };
+  Runs runs_of(int64_t rows) const;
+
   struct Accumulators;
+
+  // Where the sums of a tile go; null: not wanted.
+  struct TileSums {
+    double* moment;  // of a row: Σ_j ∂L/∂s_ij · z_ij
+    T* row;          // of a row: Σ_j w_ij
+    T* bias;         // of a column: Σ_i ∂L/∂s_ij
+    T* col;          // of a column: Σ_i w_ij
+  };
 
   // Rows of a tile: kTileRows, fewer when that would leave threads without rows.
   static int64_t tile_rows(int64_t rows) {
@@ -103,9 +135,16 @@ class PairwiseCpu {
   T* tile(int64_t slot) const { return key_copy(slot) + key_copies(cols_) * in_.d; }
 
   void pack_panel(int64_t panel, int64_t slot) const {
+    if constexpr (std::is_same_v<S, BFloat16>) {
+      if (pairs_) {
+        auto* const out = reinterpret_cast<S*>(packed_panel(slot));
+        return operands_.key.pairs_transposed(panel * cols_, panel_width(panel), out, cols_);
+      }
+    }
     operands_.key.transposed(panel * cols_, panel_width(panel), nullptr, strip(slot),
                              packed_panel(slot), cols_);
   }
+  void multiply_tile(int64_t row, int64_t rows, int64_t width, int64_t slot, T* out) const;
 
   template <class Visit>
   void score_tile(int64_t row, int64_t rows, int64_t panel, int64_t slot, T* out,
@@ -117,26 +156,42 @@ class PairwiseCpu {
   Row finish_row(int64_t row, State state) const;
 
   void chunk_scores(const Chunk& chunk, Accumulators& acc, int mode);
-  template <class RowGrad>
-  void chunk_gradients(const Chunk& chunk, const Row* rows, const RowGrad& row_grad,
+  template <class Derivatives>
+  void chunk_gradients(const Chunk& chunk, const Derivatives& derivatives,
                        const PairwiseGradients<T>& gradients, Accumulators& acc, bool weighed);
-  FASTLOSS_HOST_DEVICE void coefficients_of_span(int64_t row, int64_t panel, const Row& saved,
-                                                 T grad, T* span, T* bias_sum, T* col_sum,
-                                                 Accumulators& acc) const;
-  FASTLOSS_HOST_DEVICE void set_target(int64_t row, int64_t panel, const Row& saved, T grad,
-                                       T* span, T* bias_sum, T* col_sum, Accumulators& acc) const;
+  template <class Derivatives>
+  void all_chunks(const Derivatives& derivatives, const PairwiseGradients<T>& gradients);
+  void symmetric_states(Row* rows, Row* cols, T* kept);
+  template <class Derivatives>
+  void chunk_by_rows(const Chunk& chunk, const Derivatives& derivatives,
+                     const PairwiseGradients<T>& gradients, Accumulators& acc, bool weighed);
+  template <class Derivatives>
+  void chunk_by_panels(const Chunk& chunk, const Derivatives& derivatives,
+                       const PairwiseGradients<T>& gradients, Accumulators& acc, bool weighed);
+  template <class Derivatives>
+  void tile_coefficients(int64_t row0, int64_t count, int64_t panel, int64_t place,
+                         const Derivatives& derivatives, const TileSums& sums, Accumulators& acc,
+                         bool weighed) const;
+  template <class Derivatives>
+  FASTLOSS_HOST_DEVICE void coefficients_of_span(int64_t row, int64_t r, int64_t panel,
+                                                 const Derivatives& derivatives, T* span,
+                                                 const TileSums& sums) const;
+  FASTLOSS_HOST_DEVICE void set_target(int64_t row, int64_t r, int64_t panel, T dscore, T* span,
+                                       const TileSums& sums) const;
   FASTLOSS_HOST_DEVICE void finish_row_gradient(const T* x, T unit, T factor, T sum, T* grad) const;
   T similarity_factor(T overall) const {
     return is_distance(in_.similarity) ? overall : in_.scale * overall;
   }
-  template <class RowGrad>
-  void finish_queries(const Row* rows, const RowGrad& row_grad,
-                      const PairwiseGradients<T>& gradients, Accumulators& acc);
+  template <class Derivatives>
+  void finish_queries(const Derivatives& derivatives, const PairwiseGradients<T>& gradients,
+                      Accumulators& acc, T overall);
   void finish_keys(const PairwiseGradients<T>& gradients, const Accumulators& acc, T overall);
-  template <class RowGrad>
-  void finish(const Row* rows, const RowGrad& row_grad, const PairwiseGradients<T>& gradients,
+  template <class Derivatives>
+  void finish(const Derivatives& derivatives, const PairwiseGradients<T>& gradients,
               Accumulators& acc);
-  int64_t chunk_rows(int64_t panels) const;
+  int64_t room_for_rows(int64_t panels, int64_t bytes) const;
+  int64_t ranges_of(int64_t rows, int64_t panels) const;
+  int64_t chunk_rows(int64_t panels, int64_t bytes) const;
   const T* row_factor(int64_t row) const;
 
   PairwiseInput<S, T> in_;
@@ -145,6 +200,9 @@ class PairwiseCpu {
   host::Buffer<T> target_similarity_;  // z of the target, margin not taken off
   host::Buffer<State> own_state_;      // state of a row's own negatives
   host::Buffer<T> own_;                // their z
+  // bfloat16 rows are multiplied as they are stored; else all products are of type T.
+  bool pairs_ = std::is_same_v<S, BFloat16> && host::multiplies_bfloat16() &&
+                operands_.query.has_pairs() && operands_.key.has_pairs();
   int64_t block_, cols_, panels_, scratch_size_;
   host::Buffer<T> scratch_;
   host::Buffer<T> zeros_;
@@ -154,3 +212,4 @@ class PairwiseCpu {
 
 #include "engines/pairwise_cpu_forward.inl"
 #include "engines/pairwise_cpu_gradient.inl"
+#include "engines/pairwise_cpu_symmetric.inl"

@@ -9,8 +9,7 @@ template <class Visit>
 void PairwiseCpu<Loss, S>::score_tile(int64_t row, int64_t rows, int64_t panel, int64_t slot,
                                       T* out, const Visit& visit) {
   const int64_t width = panel_width(panel);
-  host::multiply(rows, width, in_.d, operands_.query.block(row, rows, query_copy(slot)), in_.d,
-                 packed_panel(slot), cols_, out, cols_, false);
+  multiply_tile(row, rows, width, slot, out);
   const T* const cols = operands_.key_statistic.data() + panel * cols_;
   simd::dispatch([=, this, &visit]() FASTLOSS_SIMD_LOOP {
     for (int64_t r = 0; r < rows; ++r) {
@@ -23,6 +22,21 @@ void PairwiseCpu<Loss, S>::score_tile(int64_t row, int64_t rows, int64_t panel, 
       visit(r, span);
     }
   });
+}
+
+// out = queries [row, row + rows) times the slot's packed panel.
+template <class Loss, class S>
+void PairwiseCpu<Loss, S>::multiply_tile(int64_t row, int64_t rows, int64_t width, int64_t slot,
+                                         T* out) const {
+  if constexpr (std::is_same_v<S, BFloat16>) {
+    if (pairs_) {
+      return host::multiply(rows, width, in_.d, in_.query + row * in_.d, in_.d,
+                            reinterpret_cast<const S*>(packed_panel(slot)), cols_, out, cols_,
+                            false);
+    }
+  }
+  host::multiply(rows, width, in_.d, operands_.query.block(row, rows, query_copy(slot)), in_.d,
+                 packed_panel(slot), cols_, out, cols_, false);
 }
 
 // A span of squared distances some of which are too small to have come from ‖q‖² + ‖k‖² − 2⟨q, k⟩.
@@ -89,7 +103,7 @@ void PairwiseCpu<Loss, S>::own_scores(int64_t row, int64_t rows, int64_t slot) {
       own_state_[i] = State{};
       for (int64_t first = 0; first < in_.h; first += kMaxTileCols) {
         const int64_t count = std::min(kMaxTileCols, in_.h - first);
-        own_state_[i].merge(loss_.push(z + first, zeros_.data(), count));
+        own_state_[i].merge(loss_.push(z + first, zeros_.data(), -1, count));
       }
     }
   });
@@ -98,23 +112,29 @@ void PairwiseCpu<Loss, S>::own_scores(int64_t row, int64_t rows, int64_t slot) {
 template <class Loss, class S>
 typename Loss::Row PairwiseCpu<Loss, S>::finish_row(int64_t row, State state) const {
   if (in_.h > 0) state.merge(own_state_[row]);
-  const T bias = in_.key_bias != nullptr ? in_.key_bias[in_.target[row]] : T(0);
-  return loss_.finish(state, target_similarity_[row] - in_.scale * in_.margin + bias);
+  const int64_t target = in_.target[row];
+  if (target < 0) return loss_.finish(state, -math::kInfinity<T>, target);
+  const T bias = in_.key_bias != nullptr ? in_.key_bias[target] : T(0);
+  return loss_.finish(state, target_similarity_[row] - in_.scale * in_.margin + bias, target);
+}
+
+template <class Loss, class S>
+typename PairwiseCpu<Loss, S>::Runs PairwiseCpu<Loss, S>::runs_of(int64_t rows) const {
+  const int64_t wanted = 4 * host::threads();
+  Runs run{8 * block_, 16};
+  const auto tasks = [&] {
+    return ((rows + run.rows - 1) / run.rows) * ((panels_ + run.panels - 1) / run.panels);
+  };
+  while (run.panels > 1 && tasks() < wanted) run.panels /= 2;
+  while (run.rows > block_ && tasks() < wanted) run.rows /= 2;
+  return run;
 }
 
 template <class Loss, class S>
 void PairwiseCpu<Loss, S>::forward(Row* rows) {
   if (in_.n == 0) return;
-  // A task is a run of rows against a run of panels. Long runs of rows share the packing of a
-  // panel; short ones keep all threads busy.
-  const int64_t wanted = 4 * host::threads();
-  int64_t run_rows = 8 * block_, run_panels = 16;
-  const auto tasks_of = [&](int64_t count) {
-    return ((count + run_rows - 1) / run_rows) * ((panels_ + run_panels - 1) / run_panels);
-  };
-  while (run_panels > 1 && tasks_of(in_.n) < wanted) run_panels /= 2;
-  while (run_rows > block_ && tasks_of(in_.n) < wanted) run_rows /= 2;
-  const int64_t runs = (panels_ + run_panels - 1) / run_panels;
+  const auto [run_rows, run_panels] = runs_of(in_.n);
+  const int64_t runs = std::max<int64_t>(1, (panels_ + run_panels - 1) / run_panels);
   // Partial states are kept a slab of rows at a time, so that they too stay within the workspace.
   const int64_t state_rows = in_.workspace / 4 / (runs * int64_t{sizeof(State)});
   const int64_t slab = std::min(in_.n, std::max(run_rows, state_rows / run_rows * run_rows));
@@ -122,26 +142,28 @@ void PairwiseCpu<Loss, S>::forward(Row* rows) {
 
   for (int64_t first = 0; first < in_.n; first += slab) {
     const int64_t last = std::min(in_.n, first + slab);
-    host::for_each_task(tasks_of(last - first), [&](int64_t task, int64_t slot) {
-      const int64_t run = task % runs;
-      const int64_t begin = first + task / runs * run_rows;
-      const int64_t end = std::min(last, begin + run_rows);
-      State* const states = partial.data() + run * slab - first;
-      std::fill(states + begin, states + end, State{});
-      const int64_t stop = std::min(panels_, (run + 1) * run_panels);
-      for (int64_t panel = run * run_panels; panel < stop; ++panel) {
-        pack_panel(panel, slot);
-        const T* const bias = bias_of(panel);
-        const int64_t width = panel_width(panel);
-        for (int64_t row = begin; row < end; row += block_) {
-          score_tile(row, std::min(block_, end - row), panel, slot, tile(slot),
-                     [=, this](int64_t r, T* span) FASTLOSS_SIMD_LOOP {
-                       states[row + r].merge(loss_.push(span, bias, width));
-                     });
-        }
-      }
-      host::multiply_done();
-    });
+    const int64_t tasks = (last - first + run_rows - 1) / run_rows * runs;
+    host::for_each_task(
+        tasks, [&, run_rows = run_rows, run_panels = run_panels](int64_t task, int64_t slot) {
+          const int64_t run = task % runs;
+          const int64_t begin = first + task / runs * run_rows;
+          const int64_t end = std::min(last, begin + run_rows);
+          State* const states = partial.data() + run * slab - first;
+          std::fill(states + begin, states + end, State{});
+          const int64_t stop = std::min(panels_, (run + 1) * run_panels);
+          for (int64_t panel = run * run_panels; panel < stop; ++panel) {
+            pack_panel(panel, slot);
+            const T* const bias = bias_of(panel);
+            const int64_t column = panel * cols_, width = panel_width(panel);
+            for (int64_t row = begin; row < end; row += block_) {
+              score_tile(row, std::min(block_, end - row), panel, slot, tile(slot),
+                         [=, this](int64_t r, T* span) FASTLOSS_SIMD_LOOP {
+                           states[row + r].merge(loss_.push(span, bias, column, width));
+                         });
+            }
+          }
+          host::multiply_done();
+        });
     host::for_each_task(blocks(last - first), [&](int64_t task, int64_t slot) {
       const int64_t begin = first + task * block_;
       const int64_t end = std::min(last, begin + block_);

@@ -12,19 +12,24 @@ template <class Loss, class S>
 struct PairwiseCpu<Loss, S>::Accumulators {
   // Chunk capacity: `rows` rows of `panels` panels.
   Accumulators(const PairwiseCpu& engine, const PairwiseGradients<T>& gradients, int64_t rows,
-               int64_t panels)
+               int64_t panels, bool with_spans)
       : capacity(rows),
         step(tile_rows(rows)),
         distance(is_distance(engine.in_.similarity)),
         scores(panels * rows * engine.cols_),
-        spans(panels * rows),
+        spans(with_spans ? panels * rows : 0),
         queries(gradients.key ? engine.in_.d * rows : 0),
-        key(gradients.key ? engine.panels_ * engine.in_.d * engine.cols_ : 0),
         row_moment(gradients.scale ? engine.in_.n : 0, 0.0),
         row_sum(distance ? engine.in_.n : 0, T(0)),
         col_sum(distance && gradients.key ? engine.in_.m : 0, T(0)),
-        block_bias(gradients.key_bias ? (rows + step - 1) / step * panels * engine.cols_ : 0),
-        block_col_sum(col_sum.size() ? (rows + step - 1) / step * panels * engine.cols_ : 0) {}
+        ranges(engine.ranges_of(rows, panels)),
+        part_query(gradients.query ? ranges * rows * engine.in_.d : 0),
+        part_moment(gradients.scale ? ranges * rows : 0),
+        part_row_sum(distance ? ranges * rows : 0),
+        block_bias(gradients.key_bias && !ranges ? blocks() * panels * engine.cols_ : 0),
+        block_col_sum(col_sum.size() && !ranges ? blocks() * panels * engine.cols_ : 0) {}
+
+  int64_t blocks() const { return (capacity + step - 1) / step; }
 
   int64_t capacity;
   int64_t step;  // rows of a block that one task turns into coefficients
@@ -32,12 +37,15 @@ struct PairwiseCpu<Loss, S>::Accumulators {
   host::Buffer<T> scores;           // the chunk: scores, then coefficients w
   host::Buffer<State> spans;        // (panels, rows): state of every span of the chunk
   host::Buffer<T> queries;          // (d, capacity): the chunk's queries, feature-major
-  host::Buffer<T> key;              // (all panels, d, cols): key gradient, feature-major
   host::Buffer<double> row_moment;  // (n): Σ_j ∂L/∂s_ij · z_ij
   host::Buffer<T> row_sum;          // (n): Σ_j w_ij
   host::Buffer<T> col_sum;          // (m): Σ_i w_ij
-  host::Buffer<T> block_bias;       // per block of rows, per column of the chunk: Σ ∂L/∂s
-  host::Buffer<T> block_col_sum;    // the same of w
+  int64_t ranges;                   // of panels, with a part each; 0: blocks of rows instead
+  host::Buffer<T> part_query;       // per range, per row of the chunk: its query gradient
+  host::Buffer<double> part_moment;
+  host::Buffer<T> part_row_sum;
+  host::Buffer<T> block_bias;     // per block of rows, per column of the chunk: Σ ∂L/∂s
+  host::Buffer<T> block_col_sum;  // the same of w
 };
 
 enum ChunkMode { kWeigh, kPush, kScoresOnly };
@@ -52,34 +60,138 @@ void PairwiseCpu<Loss, S>::chunk_scores(const Chunk& chunk, Accumulators& acc, i
   host::for_each_task(chunk.panels * runs, [&](int64_t task, int64_t slot) {
     const int64_t p = task / runs, run = task % runs;
     const int64_t panel = chunk.panel + p;
-    const int64_t width = panel_width(panel);
+    const int64_t column = panel * cols_, width = panel_width(panel);
     const T* const bias = bias_of(panel);
     const T* const factor = operands_.key_statistic.data() + panel * cols_;
     pack_panel(panel, slot);
     for (int64_t b = run * all_blocks / runs; b < (run + 1) * all_blocks / runs; ++b) {
       const int64_t r0 = b * block_;
       T* const out = acc.scores.data() + (p * acc.capacity + r0) * cols_;
-      State* const states = acc.spans.data() + p * acc.capacity + r0;
+      State* const states = acc.spans.data() + (mode == kScoresOnly ? 0 : p * acc.capacity + r0);
       score_tile(chunk.row + r0, std::min(block_, chunk.rows - r0), panel, slot, out,
                  [=, this](int64_t r, T* span) FASTLOSS_SIMD_LOOP {
                    if (mode == kWeigh) states[r] = loss_.weigh(span, bias, factor, width);
-                   if (mode == kPush) states[r] = loss_.push(span, bias, width);
+                   if (mode == kPush) states[r] = loss_.push(span, bias, column, width);
                  });
     }
     host::multiply_done();
   });
 }
 
+// Turns `count` rows of a tile from similarities, or weights, into coefficients, in place; `place`
+// is the tile's first row in acc.spans. Sums belong to the tile: entry 0 is its first row or
+// column.
+template <class Loss, class S>
+template <class Derivatives>
+void PairwiseCpu<Loss, S>::tile_coefficients(int64_t row0, int64_t count, int64_t panel,
+                                             int64_t place, const Derivatives& derivatives,
+                                             const TileSums& sums, Accumulators& acc,
+                                             bool weighed) const {
+  const int64_t width = panel_width(panel);
+  T* const tile = acc.scores.data() + place * cols_;
+  simd::dispatch([=, this, &derivatives, &acc]() FASTLOSS_SIMD_LOOP {
+    for (int64_t r = 0; r < count; ++r) {
+      const int64_t row = row0 + r;
+      T* const span = tile + r * cols_;
+      if (weighed) {
+        if constexpr (Derivatives::kOfRows) {
+          const T factor = derivatives.row_grad(row) *
+                           loss_.weigh_factor(acc.spans[place + r], derivatives.rows[row]);
+#pragma omp simd
+          for (int64_t j = 0; j < width; ++j) span[j] *= factor;
+        }
+      } else {
+        coefficients_of_span(row, r, panel, derivatives, span, sums);
+      }
+      set_target(row, r, panel, derivatives.of_target(row), span, sums);
+    }
+  });
+}
+
+// The general way from scores to coefficients, in place.
+template <class Loss, class S>
+template <class Derivatives>
+FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::coefficients_of_span(int64_t row, int64_t r,
+                                                                     int64_t panel,
+                                                                     const Derivatives& derivatives,
+                                                                     T* __restrict span,
+                                                                     const TileSums& sums) const {
+  const int64_t width = panel_width(panel);
+  const T* __restrict cols = operands_.key_statistic.data() + panel * cols_;
+  T* __restrict bias_sum = sums.bias;
+  T* __restrict col_sum = sums.col;
+  T dscore[kMaxTileCols];
+  derivatives.of_span(row, span, bias_of(panel), panel * cols_, width, dscore);
+  if (sums.moment) {
+    T moment = 0;
+#pragma omp simd reduction(+ : moment)
+    for (int64_t j = 0; j < width; ++j) {
+      moment += span[j] == -math::kInfinity<T> ? T(0) : dscore[j] * span[j];
+    }
+    sums.moment[r] += static_cast<double>(moment);
+  }
+  if (bias_sum) {
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) bias_sum[j] += dscore[j];
+  }
+  if (!is_distance(in_.similarity)) {
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) span[j] = dscore[j] * cols[j];
+    return;
+  }
+  const Similarity kind = in_.similarity;
+  const T scale = in_.scale;
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < width; ++j) {
+    span[j] = coefficient(kind, scale, span[j], cols[j], dscore[j]);
+    sum += span[j];
+  }
+  sums.row[r] += sum;
+  if (col_sum) {
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) col_sum[j] += span[j];
+  }
+}
+
+// The target's element, which the loops above saw masked.
+template <class Loss, class S>
+FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::set_target(int64_t row, int64_t r, int64_t panel,
+                                                           T dscore, T* span,
+                                                           const TileSums& sums) const {
+  const int64_t j = in_.target[row] - panel * cols_;
+  if (j < 0 || j >= panel_width(panel)) return;
+  const T z = target_similarity_[row];
+  const T w =
+      coefficient(in_.similarity, in_.scale, z, operands_.key_statistic[in_.target[row]], dscore);
+  span[j] = w;
+  if (sums.moment) sums.moment[r] += static_cast<double>(dscore * (z - in_.scale * in_.margin));
+  if (sums.bias) sums.bias[j] += dscore;
+  if (sums.row) sums.row[r] += w;
+  if (sums.col) sums.col[j] += w;
+}
+
 // Turns the chunk's tiles into coefficients and multiplies them into the gradients.
 template <class Loss, class S>
-template <class RowGrad>
-void PairwiseCpu<Loss, S>::chunk_gradients(const Chunk& chunk, const Row* rows,
-                                           const RowGrad& row_grad,
+template <class Derivatives>
+void PairwiseCpu<Loss, S>::chunk_gradients(const Chunk& chunk, const Derivatives& derivatives,
                                            const PairwiseGradients<T>& gradients, Accumulators& acc,
                                            bool weighed) {
+  if (acc.ranges > 0) {
+    chunk_by_panels(chunk, derivatives, gradients, acc, weighed);
+  } else {
+    chunk_by_rows(chunk, derivatives, gradients, acc, weighed);
+  }
+}
+
+// Blocks of rows own the rows of the query gradient; then panels own the columns of the other.
+template <class Loss, class S>
+template <class Derivatives>
+void PairwiseCpu<Loss, S>::chunk_by_rows(const Chunk& chunk, const Derivatives& derivatives,
+                                         const PairwiseGradients<T>& gradients, Accumulators& acc,
+                                         bool weighed) {
   const int64_t d = in_.d;
   const int64_t wide = chunk.panels * cols_;
-  // Blocks of rows own the rows of the query gradient.
   const int64_t step = acc.step;
   const int64_t steps = (chunk.rows + step - 1) / step;
   host::for_each_task(steps, [&](int64_t block, int64_t slot) {
@@ -92,32 +204,19 @@ void PairwiseCpu<Loss, S>::chunk_gradients(const Chunk& chunk, const Row* rows,
     if (col_sums) std::fill(col_sums, col_sums + wide, T(0));
     if (gradients.key) {
       operands_.query.transposed(row0, count, row_factor(row0), strip(slot),
-                                 acc.queries.data() + r0, acc.capacity);
+                                 acc.queries.data() + chunk.place + r0, acc.capacity);
     }
     for (int64_t p = 0; p < chunk.panels; ++p) {
       const int64_t panel = chunk.panel + p;
       const int64_t width = panel_width(panel);
-      T* const out = acc.scores.data() + (p * acc.capacity + r0) * cols_;
-      const State* const states = acc.spans.data() + p * acc.capacity + r0;
-      T* const bias_sum = bias_sums ? bias_sums + p * cols_ : nullptr;
-      T* const col_sum = col_sums ? col_sums + p * cols_ : nullptr;
-      simd::dispatch([=, this, &row_grad, &acc]() FASTLOSS_SIMD_LOOP {
-        for (int64_t r = 0; r < count; ++r) {
-          T* const span = out + r * cols_;
-          if (weighed) {
-            const T factor = row_grad(row0 + r) * loss_.weigh_factor(states[r], rows[row0 + r]);
-#pragma omp simd
-            for (int64_t j = 0; j < width; ++j) span[j] *= factor;
-          } else {
-            coefficients_of_span(row0 + r, panel, rows[row0 + r], row_grad(row0 + r), span,
-                                 bias_sum, col_sum, acc);
-          }
-          set_target(row0 + r, panel, rows[row0 + r], row_grad(row0 + r), span, bias_sum, col_sum,
-                     acc);
-        }
-      });
+      const int64_t place = p * acc.capacity + chunk.place + r0;
+      const TileSums sums{acc.row_moment.size() ? acc.row_moment.data() + row0 : nullptr,
+                          acc.row_sum.size() ? acc.row_sum.data() + row0 : nullptr,
+                          bias_sums ? bias_sums + p * cols_ : nullptr,
+                          col_sums ? col_sums + p * cols_ : nullptr};
+      tile_coefficients(row0, count, panel, place, derivatives, sums, acc, weighed);
       if (gradients.query) {
-        host::multiply(count, d, width, out, cols_,
+        host::multiply(count, d, width, acc.scores.data() + place * cols_, cols_,
                        operands_.key.block(panel * cols_, width, key_copy(slot)), d,
                        gradients.query + row0 * d, d, !(chunk.first_panels && p == 0));
       }
@@ -125,8 +224,7 @@ void PairwiseCpu<Loss, S>::chunk_gradients(const Chunk& chunk, const Row* rows,
     host::multiply_done();
   });
   if (!gradients.key && !gradients.key_bias) return;
-  // Panels own the columns of the key gradient.
-  // … or, where panels are few, some of their features.
+  // Where panels are few, a task owns some of their features.
   const int64_t slices =
       std::min((d + 15) / 16, (2 * host::threads() + chunk.panels - 1) / chunk.panels);
   host::for_each_task(chunk.panels * slices, [&](int64_t task, int64_t) {
@@ -135,9 +233,10 @@ void PairwiseCpu<Loss, S>::chunk_gradients(const Chunk& chunk, const Row* rows,
     const int64_t width = panel_width(panel);
     if (gradients.key) {
       const int64_t from = slice * d / slices, to = (slice + 1) * d / slices;
-      host::multiply(to - from, width, chunk.rows, acc.queries.data() + from * acc.capacity,
-                     acc.capacity, acc.scores.data() + p * acc.capacity * cols_, cols_,
-                     acc.key.data() + (panel * d + from) * cols_, cols_, !chunk.first_rows);
+      host::multiply(to - from, width, chunk.rows,
+                     acc.queries.data() + from * acc.capacity + chunk.place, acc.capacity,
+                     acc.scores.data() + (p * acc.capacity + chunk.place) * cols_, cols_,
+                     gradients.key + panel * cols_ * d + from * width, width, !chunk.first_rows);
       host::multiply_done();
     }
     if (slice != 0) return;
@@ -151,90 +250,79 @@ void PairwiseCpu<Loss, S>::chunk_gradients(const Chunk& chunk, const Row* rows,
   });
 }
 
+// For few rows and many panels: a tile meets both products while it is in cache. A task owns a
+// range of panels, and of the rows' gradients and sums a part of its own; the parts are added in
+// the order of the ranges.
+template <class Loss, class S>
+template <class Derivatives>
+void PairwiseCpu<Loss, S>::chunk_by_panels(const Chunk& chunk, const Derivatives& derivatives,
+                                           const PairwiseGradients<T>& gradients, Accumulators& acc,
+                                           bool weighed) {
+  const int64_t d = in_.d, rows = chunk.rows, ranges = std::min(acc.ranges, chunk.panels);
+  if (gradients.key) {
+    operands_.query.transposed(chunk.row, rows, row_factor(chunk.row), strip(0), acc.queries.data(),
+                               acc.capacity);
+  }
+  std::fill(acc.part_moment.data(), acc.part_moment.data() + acc.part_moment.size(), 0.0);
+  std::fill(acc.part_row_sum.data(), acc.part_row_sum.data() + acc.part_row_sum.size(), T(0));
+  host::for_each_task(ranges, [&](int64_t range, int64_t slot) {
+    T* const part = acc.part_query.data() + range * acc.capacity * d;
+    const int64_t first = range * chunk.panels / ranges, last = (range + 1) * chunk.panels / ranges;
+    for (int64_t p = first; p < last; ++p) {
+      const int64_t panel = chunk.panel + p;
+      const int64_t column = panel * cols_, width = panel_width(panel);
+      const TileSums sums{
+          acc.part_moment.size() ? acc.part_moment.data() + range * acc.capacity : nullptr,
+          acc.part_row_sum.size() ? acc.part_row_sum.data() + range * acc.capacity : nullptr,
+          gradients.key_bias ? gradients.key_bias + column : nullptr,
+          acc.col_sum.size() ? acc.col_sum.data() + column : nullptr};
+      const T* const tile = acc.scores.data() + p * acc.capacity * cols_;
+      tile_coefficients(chunk.row, rows, panel, p * acc.capacity, derivatives, sums, acc, weighed);
+      if (gradients.query) {
+        host::multiply(rows, d, width, tile, cols_,
+                       operands_.key.block(column, width, key_copy(slot)), d, part, d, p > first);
+      }
+      if (gradients.key) {
+        host::multiply(d, width, rows, acc.queries.data(), acc.capacity, tile, cols_,
+                       gradients.key + column * d, width, !chunk.first_rows);
+      }
+    }
+    host::multiply_done();
+  });
+  for (int64_t range = 0; range < ranges; ++range) {
+    const T* const part = acc.part_query.data() + range * acc.capacity * d;
+    T* const query = gradients.query + chunk.row * d;
+    const bool store = chunk.first_panels && range == 0;
+    for (int64_t i = 0; gradients.query && i < rows * d; ++i) {
+      query[i] = store ? part[i] : query[i] + part[i];
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t from = range * acc.capacity + r;
+      if (acc.row_moment.size()) acc.row_moment[chunk.row + r] += acc.part_moment[from];
+      if (acc.row_sum.size()) acc.row_sum[chunk.row + r] += acc.part_row_sum[from];
+    }
+  }
+}
+
 // Inverse norms that the queries carry in the key gradient; the other similarities need no factor.
 template <class Loss, class S>
 const typename Loss::Value* PairwiseCpu<Loss, S>::row_factor(int64_t row) const {
   return in_.similarity == Similarity::kCosine ? operands_.query_statistic.data() + row : nullptr;
 }
 
-// The general way from scores to coefficients, in place.
-template <class Loss, class S>
-FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::coefficients_of_span(
-    int64_t row, int64_t panel, const Row& saved, T grad, T* __restrict span,
-    T* __restrict bias_sum, T* __restrict col_sum, Accumulators& acc) const {
-  const int64_t width = panel_width(panel);
-  const T* __restrict bias = bias_of(panel);
-  const T* __restrict cols = operands_.key_statistic.data() + panel * cols_;
-  T dscore[kMaxTileCols];
-#pragma omp simd
-  for (int64_t j = 0; j < width; ++j) dscore[j] = grad * loss_.dscore(span[j] + bias[j], saved);
-  if (acc.row_moment.size()) {
-    T moment = 0;
-#pragma omp simd reduction(+ : moment)
-    for (int64_t j = 0; j < width; ++j) {
-      moment += span[j] == -math::kInfinity<T> ? T(0) : dscore[j] * span[j];
-    }
-    acc.row_moment[row] += static_cast<double>(moment);
-  }
-  if (bias_sum) {
-#pragma omp simd
-    for (int64_t j = 0; j < width; ++j) bias_sum[j] += dscore[j];
-  }
-  if (!acc.distance) {
-#pragma omp simd
-    for (int64_t j = 0; j < width; ++j) span[j] = dscore[j] * cols[j];
-    return;
-  }
-  const Similarity kind = in_.similarity;
-  const T scale = in_.scale;
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < width; ++j) {
-    span[j] = coefficient(kind, scale, span[j], cols[j], dscore[j]);
-    sum += span[j];
-  }
-  acc.row_sum[row] += sum;
-  if (col_sum) {
-#pragma omp simd
-    for (int64_t j = 0; j < width; ++j) col_sum[j] += span[j];
-  }
-}
-
-// The target's element, which the loops above saw masked.
-template <class Loss, class S>
-FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::set_target(int64_t row, int64_t panel,
-                                                           const Row& saved, T grad, T* span,
-                                                           T* bias_sum, T* col_sum,
-                                                           Accumulators& acc) const {
-  const int64_t j = in_.target[row] - panel * cols_;
-  if (j < 0 || j >= panel_width(panel)) return;
-  const T z = target_similarity_[row];
-  const T dscore = grad * saved.dtarget;
-  const T w =
-      coefficient(in_.similarity, in_.scale, z, operands_.key_statistic[in_.target[row]], dscore);
-  span[j] = w;
-  if (acc.row_moment.size()) {
-    acc.row_moment[row] += static_cast<double>(dscore * (z - in_.scale * in_.margin));
-  }
-  if (bias_sum) bias_sum[j] += dscore;
-  if (acc.distance) acc.row_sum[row] += w;
-  if (col_sum) col_sum[j] += w;
-}
-
 // What remains of the query gradient: own negatives, then the factor and the second term of the
 // similarity's derivative.
 template <class Loss, class S>
-template <class RowGrad>
-void PairwiseCpu<Loss, S>::finish_queries(const Row* rows, const RowGrad& row_grad,
-                                          const PairwiseGradients<T>& gradients,
-                                          Accumulators& acc) {
-  const T overall = row_grad.overall(rows);
+template <class Derivatives>
+void PairwiseCpu<Loss, S>::finish_queries(const Derivatives& derivatives,
+                                          const PairwiseGradients<T>& gradients, Accumulators& acc,
+                                          T overall) {
   const bool own = in_.h > 0 && (gradients.query || gradients.own || gradients.scale);
   if (!gradients.query && !own) return;
   host::for_each_task(blocks(in_.n), [&](int64_t block, int64_t slot) {
     T* const query = query_copy(slot);
     T* const key = key_copy(slot);
-    simd::dispatch([=, this, &row_grad, &gradients, &acc]() FASTLOSS_SIMD_LOOP {
+    simd::dispatch([=, this, &derivatives, &gradients, &acc]() FASTLOSS_SIMD_LOOP {
       const int64_t d = in_.d;
       const Operand<S, T> negatives{in_.negatives, in_.n * in_.h, d};
       const int64_t last = std::min(in_.n, (block + 1) * block_);
@@ -246,7 +334,8 @@ void PairwiseCpu<Loss, S>::finish_queries(const Row* rows, const RowGrad& row_gr
             operands_.query.magnitude != nullptr ? operands_.query.magnitude[i] : T(1);
         for (int64_t k = 0; own && k < in_.h; ++k) {
           const T z = own_[i * in_.h + k];
-          const T dscore = row_grad(i) * loss_.dscore(z, rows[i]);
+          T dscore = 0;
+          if constexpr (Derivatives::kOfRows) dscore = derivatives.of_own(i, z);
           negatives.load(i * in_.h + k, key);
           const T norm = in_.similarity == Similarity::kCosine ? inverse_norm(key, d) : T(1);
           const T w = coefficient(in_.similarity, in_.scale, z, norm, dscore);
@@ -302,19 +391,21 @@ FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::finish_row_gradient(const T* __r
   for (int64_t c = 0; c < d; ++c) grad[c] = factor * (grad[c] - along * x[c]);
 }
 
-// Key gradients from feature-major panels to rows, and the rest of the similarity's derivative.
+// Key gradients from feature-major panels to rows, in place, and the rest of the similarity's
+// derivative.
 template <class Loss, class S>
 void PairwiseCpu<Loss, S>::finish_keys(const PairwiseGradients<T>& gradients,
                                        const Accumulators& acc, T overall) {
   if (!gradients.key) return;
   host::for_each_task(panels_, [&](int64_t panel, int64_t slot) {
+    T* const turned = packed_panel(slot);
     T* const key = key_copy(slot);
     simd::dispatch([=, this, &gradients, &acc]() FASTLOSS_SIMD_LOOP {
       const int64_t d = in_.d;
       const int64_t first = panel * cols_;
       const int64_t width = panel_width(panel);
-      detail::transpose(acc.key.data() + panel * d * cols_, cols_, d, width,
-                        gradients.key + first * d, d);
+      std::copy_n(gradients.key + first * d, d * width, turned);
+      detail::transpose(turned, width, d, width, gradients.key + first * d, d);
       for (int64_t j = first; j < first + width; ++j) {
         operands_.key.load(j, key);
         // The accumulated coefficients carry the key's inverse norm already.
@@ -327,18 +418,39 @@ void PairwiseCpu<Loss, S>::finish_keys(const PairwiseGradients<T>& gradients,
   });
 }
 
-// Room for a chunk: what the workspace leaves beside the threads' scratch.
+// Rows of so many panels for which so many bytes have room beside the threads' scratch.
 template <class Loss, class S>
-int64_t PairwiseCpu<Loss, S>::chunk_rows(int64_t panels) const {
+int64_t PairwiseCpu<Loss, S>::room_for_rows(int64_t panels, int64_t bytes) const {
   const int64_t row = panels * cols_ * int64_t{sizeof(T)};
-  const int64_t beside = panels * int64_t{sizeof(State)} + in_.d * int64_t{sizeof(T)} +
-                         2 * row / 16;  // span states, turned queries, column sums
+  // Span states, turned queries and, one a block of rows, the columns' sums.
+  const int64_t sums = (in_.key_bias != nullptr) + is_distance(in_.similarity);
+  const int64_t beside =
+      panels * int64_t{sizeof(State)} + in_.d * int64_t{sizeof(T)} + sums * row / 16;
   const int64_t scratch = scratch_.size() * int64_t{sizeof(T)};
-  const int64_t left = std::max(in_.workspace / 4, in_.workspace - scratch);
-  int64_t rows = std::min(left / (row + beside), std::max(2 * kTileRows, kChunkBytes / row));
+  const int64_t left = std::max(bytes / 4, bytes - scratch);
+  return left / (row + beside);
+}
+
+// Ranges of panels for chunks of so many rows, 0 if they are better cut by rows: few rows, and two
+// ranges a thread, if their parts of the query gradient are small.
+template <class Loss, class S>
+int64_t PairwiseCpu<Loss, S>::ranges_of(int64_t rows, int64_t panels) const {
+  const int64_t ranges = 2 * host::threads();
+  const int64_t part = rows * in_.d * int64_t{sizeof(T)};
+  return rows <= 2 * kTileRows && panels >= 4 * ranges && ranges * part <= in_.workspace / 16
+             ? ranges
+             : 0;
+}
+
+// Rows of a chunk in so many bytes.
+template <class Loss, class S>
+int64_t PairwiseCpu<Loss, S>::chunk_rows(int64_t panels, int64_t bytes) const {
+  const int64_t row = panels * cols_ * int64_t{sizeof(T)};
+  const int64_t most = std::max(2 * kTileRows, kChunkBytes / row);
+  const int64_t rows = std::min(room_for_rows(panels, bytes), most);
   if (rows >= in_.n) return in_.n;
-  if (rows >= kTileRows) return rows / kTileRows * kTileRows;
-  return std::max<int64_t>(16, rows / 16 * 16);
+  if (rows >= 2 * kTileRows) return rows / kTileRows * kTileRows;
+  return std::max<int64_t>(16, rows / 4 * 4);
 }
 
 template <class Loss, class S>
@@ -346,13 +458,17 @@ template <class RowGrad>
 void PairwiseCpu<Loss, S>::forward_gradient(Row* rows, const RowGrad& row_grad,
                                             const PairwiseGradients<T>& gradients) {
   if (in_.n == 0) return;
-  const int64_t capacity = chunk_rows(panels_);
+  // The key gradient accumulates where it is returned from; the memory of a second one, which the
+  // bound on memory allows for, makes complete rows possible where they are long.
+  const int64_t spared = gradients.key ? in_.m * in_.d * int64_t{sizeof(S)} : 0;
+  const int64_t capacity = chunk_rows(panels_, in_.workspace + spared);
   if (capacity < std::min(in_.n, kMinChunkRows)) {
     forward(rows);
     backward(rows, row_grad, gradients);
     return;
   }
-  Accumulators acc(*this, gradients, capacity, panels_);
+  Accumulators acc(*this, gradients, capacity, panels_, true);
+  const RowDerivatives<Loss, RowGrad> derivatives{loss_, rows, row_grad};
   const bool weighed = loss_.weighs() && !acc.distance && !gradients.scale && !gradients.key_bias;
   for (int64_t first = 0; first < in_.n; first += capacity) {
     const Chunk chunk{first, std::min(capacity, in_.n - first), 0, panels_, first == 0, true};
@@ -367,9 +483,9 @@ void PairwiseCpu<Loss, S>::forward_gradient(Row* rows, const RowGrad& row_grad,
         rows[first + r] = finish_row(first + r, state);
       }
     });
-    chunk_gradients(chunk, rows, row_grad, gradients, acc, weighed);
+    chunk_gradients(chunk, derivatives, gradients, acc, weighed);
   }
-  finish(rows, row_grad, gradients, acc);
+  finish(derivatives, gradients, acc);
 }
 
 template <class Loss, class S>
@@ -377,38 +493,51 @@ template <class RowGrad>
 void PairwiseCpu<Loss, S>::backward(const Row* rows, const RowGrad& row_grad,
                                     const PairwiseGradients<T>& gradients) {
   if (in_.n == 0) return;
-  // Rectangles of up to 1024 rows: enough that reading and writing the key gradient of a panel
-  // costs little beside the product that adds to it; as many panels as fit.
-  int64_t panels = panels_;
-  while (panels > 1 && chunk_rows(panels) < std::min<int64_t>(in_.n, 8 * kTileRows)) {
-    panels = (panels + 1) / 2;
-  }
-  const int64_t capacity = chunk_rows(panels);
-  Accumulators acc(*this, gradients, capacity, panels);
   if (in_.h > 0) {
     host::for_each_task(blocks(in_.n), [&](int64_t block, int64_t slot) {
       const int64_t begin = block * block_;
       own_scores(begin, std::min(in_.n, begin + block_) - begin, slot);
     });
   }
+  all_chunks(RowDerivatives<Loss, RowGrad>{loss_, rows, row_grad}, gradients);
+}
+
+// The gradient pass over recomputed scores.
+template <class Loss, class S>
+template <class Derivatives>
+void PairwiseCpu<Loss, S>::all_chunks(const Derivatives& derivatives,
+                                      const PairwiseGradients<T>& gradients) {
+  if (in_.m == 0) {  // nothing depends on the queries
+    if (gradients.query) std::fill_n(gradients.query, in_.n * in_.d, T(0));
+    return;
+  }
+  // Rectangles of up to 1024 rows: enough that reading and writing the key gradient of a panel
+  // costs little beside the product that adds to it; as many panels as fit.
+  int64_t panels = panels_;
+  while (panels > 1 &&
+         chunk_rows(panels, in_.workspace) < std::min<int64_t>(in_.n, 8 * kTileRows)) {
+    panels = (panels + 1) / 2;
+  }
+  const int64_t capacity = chunk_rows(panels, in_.workspace);
+  Accumulators acc(*this, gradients, capacity, panels, false);
   for (int64_t panel = 0; panel < panels_; panel += panels) {
     for (int64_t first = 0; first < in_.n; first += capacity) {
       const Chunk chunk{first,      std::min(capacity, in_.n - first),
                         panel,      std::min(panels, panels_ - panel),
                         first == 0, panel == 0};
       chunk_scores(chunk, acc, kScoresOnly);
-      chunk_gradients(chunk, rows, row_grad, gradients, acc, false);
+      chunk_gradients(chunk, derivatives, gradients, acc, false);
     }
   }
-  finish(rows, row_grad, gradients, acc);
+  finish(derivatives, gradients, acc);
 }
 
 template <class Loss, class S>
-template <class RowGrad>
-void PairwiseCpu<Loss, S>::finish(const Row* rows, const RowGrad& row_grad,
+template <class Derivatives>
+void PairwiseCpu<Loss, S>::finish(const Derivatives& derivatives,
                                   const PairwiseGradients<T>& gradients, Accumulators& acc) {
-  finish_queries(rows, row_grad, gradients, acc);
-  const T overall = row_grad.overall(rows);
+  const T overall = derivatives.overall();
+  finish_queries(derivatives, gradients, acc, overall);
   finish_keys(gradients, acc, overall);
   for (int64_t j = 0; gradients.key_bias && j < in_.m; ++j) gradients.key_bias[j] *= overall;
   if (!gradients.scale) return;

@@ -2,6 +2,7 @@
 //
 // Checks of meaning live in Python; here stands what keeps every pointer in bounds, and the checks
 // of values (target, weights, temperature), which must not interrupt a compiled graph.
+// pairwise_torch.inl defines the templates; each pairwise_<dtype>.cpp instantiates them once.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,43 +11,94 @@
 #include <string>
 #include <vector>
 
+#include "core/half.h"
+
 namespace fastloss {
 
-// Arguments that every pairwise loss with one target a row shares; shapes as in pairwise.h.
-struct PairwiseTensors {
-  at::Tensor query, key;
-  std::optional<at::Tensor> target, negatives, key_bias, key_ids, weights, temperature_tensor;
-  double temperature;
-  std::string similarity;
-  double margin;
-  std::vector<double> options;  // the functor's own
-  int64_t workspace;
+// What errors call the tensors: every loss has words of its own.
+struct PairwiseNames {
+  const char* query = "query";
+  const char* key = "key";
+  const char* key_bias = "key_bias";
+  const char* key_weight = "key_weight";
+  const char* scale = "temperature";
 };
 
-// Which gradients to form: query, key, negatives, key_bias, temperature.
+// A number that multiplies similarities, or divides them.
+struct ScaleArgument {
+  std::optional<at::Tensor> tensor;  // instead of value
+  double value = 1;
+  bool divides = true;
+};
+
+// Arguments of a pairwise loss; shapes as in pairwise.h.
+struct PairwiseTensors {
+  at::Tensor query, key;
+  std::optional<at::Tensor> target{}, negatives{}, key_bias{}, key_ids{}, weights{};
+  std::optional<at::Tensor> key_weight{};   // (m): handed to the functor
+  std::optional<int64_t> ignored_target{};  // rows with this target do not exist
+  ScaleArgument scale{};
+  std::string similarity = "dot";
+  double margin = 0;
+  std::vector<double> options{};  // the functor's own
+  int64_t workspace = 0;
+  PairwiseNames names{};
+};
+
+// Which gradients to form: query, key, negatives, key_bias, scale.
 using Wanted = std::vector<bool>;
 
-// {grad_query (n, d), grad_key (m, d), own (n, h, 2), grad_key_bias (m), grad_temperature ()}, of
-// the accumulation type, empty where not wanted. Not divided by anything.
+// {grad_query (n, d), grad_key (m, d), own (n, h, 2), grad_key_bias (m), grad_scale ()}, of the
+// accumulation type, empty where not wanted. Not divided by anything.
 using PairwiseGradientTensors = std::vector<at::Tensor>;
 
 struct PairwiseResult {
   at::Tensor loss;  // () or, for "none", (n)
-  at::Tensor rows;  // (n, k): the functor's Row, for backward
+  at::Tensor rows;  // (n, k), symmetric losses (2, n, k): the functor's Row, for backward
   PairwiseGradientTensors gradients;
 };
 
+// Defined for every registered loss and S = double, float, BFloat16, Float16.
+template <template <class> class Loss, class S>
+PairwiseResult pairwise_forward_as(const std::string& name, const PairwiseTensors& tensors,
+                                   const std::string& reduction, const Wanted& wanted);
+template <template <class> class Loss, class S>
+PairwiseGradientTensors pairwise_backward_as(const std::string& name,
+                                             const PairwiseTensors& tensors, const at::Tensor& rows,
+                                             const at::Tensor& grad_loss, const Wanted& wanted);
+
+// Calls work(S{}) with the storage type S of a dtype.
+template <class Work>
+auto with_stored_type(at::ScalarType dtype, const Work& work) {
+  if (dtype == at::kDouble) return work(double{});
+  if (dtype == at::kBFloat16) return work(BFloat16{});
+  if (dtype == at::kHalf) return work(Float16{});
+  return work(float{});  // the guard refuses other dtypes
+}
+
 template <template <class> class Loss>
 PairwiseResult pairwise_forward(const std::string& name, const PairwiseTensors& tensors,
-                                const std::string& reduction, const Wanted& wanted);
+                                const std::string& reduction, const Wanted& wanted) {
+  return with_stored_type(tensors.query.scalar_type(), [&](auto stored) {
+    return pairwise_forward_as<Loss, decltype(stored)>(name, tensors, reduction, wanted);
+  });
+}
 
 template <template <class> class Loss>
 PairwiseGradientTensors pairwise_backward(const std::string& name, const PairwiseTensors& tensors,
                                           const at::Tensor& rows, const at::Tensor& grad_loss,
-                                          const Wanted& wanted);
+                                          const Wanted& wanted) {
+  return with_stored_type(tensors.query.scalar_type(), [&](auto stored) {
+    return pairwise_backward_as<Loss, decltype(stored)>(name, tensors, rows, grad_loss, wanted);
+  });
+}
 
 // ∂L/∂negatives from a row's coefficients `own` (see PairwiseGradients), times the scalar `scale`.
 at::Tensor pairwise_negatives_gradient(const at::Tensor& query, const at::Tensor& negatives,
                                        const at::Tensor& own, const at::Tensor& scale);
+
+// gradient · scale, rounded once to a 16-bit dtype; scale is a single number of gradient's dtype.
+at::Tensor scaled_gradient(const at::Tensor& gradient, const at::Tensor& scale,
+                           at::ScalarType dtype);
 
 }  // namespace fastloss

@@ -49,13 +49,15 @@ struct InfoNce {
   T smoothing;
   bool decoupled;
 
+  static constexpr bool kHasTarget = true;
   static constexpr int kOptions = 2;
-  static InfoNce make(const double* options) {
+  static InfoNce make(const double* options, const T* /*key_weight*/) {
     return {static_cast<T>(options[0]), options[1] != 0};
   }
 
   // State of the scores similarity[j] + bias[j], j < count.
-  FASTLOSS_HOST_DEVICE State push(const T* similarity, const T* bias, int64_t count) const {
+  FASTLOSS_HOST_DEVICE State push(const T* similarity, const T* bias, int64_t /*column*/,
+                                  int64_t count) const {
     return {lse_of_span(similarity, bias, count),
             smoothing > T(0) ? sum_of_span(similarity, bias, count) : ScoreSum<T>{}};
   }
@@ -74,7 +76,7 @@ struct InfoNce {
     return math::exp_up_to_0(LseState<T>::shift(span.lse.max) - row.normaliser);
   }
 
-  FASTLOSS_HOST_DEVICE Row finish(State others, T target) const {
+  FASTLOSS_HOST_DEVICE Row finish(State others, T target, int64_t /*column*/ = 0) const {
     const T negatives = others.lse.value();
     if (decoupled) {
       if (negatives == -math::kInfinity<T>) return nothing();
@@ -93,9 +95,19 @@ struct InfoNce {
             smoothing * math::sigmoid(-gap) - kept * missing - uniform};
   }
 
-  // ∂L/∂s_j of a key that is not the target; a masked score (−inf) has none.
-  FASTLOSS_HOST_DEVICE static T dscore(T score, const Row& row) {
-    const T derivative = math::exp_up_to_0(score - row.normaliser) - row.uniform;
+  // dscore[j] = factor · ∂L/∂s_j of keys that are not the target.
+  FASTLOSS_HOST_DEVICE static void dscores(const T* __restrict similarity, const T* __restrict bias,
+                                           int64_t /*column*/, int64_t count, const Row& row,
+                                           T factor, T* __restrict dscore) {
+    const T normaliser = row.normaliser, uniform = row.uniform;
+#pragma omp simd
+    for (int64_t j = 0; j < count; ++j) {
+      dscore[j] = factor * derivative(similarity[j] + bias[j], normaliser, uniform);
+    }
+  }
+  // A masked score (−inf) has none.
+  FASTLOSS_HOST_DEVICE static T derivative(T score, T normaliser, T uniform) {
+    const T derivative = math::exp_up_to_0(score - normaliser) - uniform;
     return score == -math::kInfinity<T> ? T(0) : derivative;
   }
 

@@ -1,6 +1,13 @@
 // Every loss, one line each: X(stem, functor). The engines instantiate themselves for these.
 #pragma once
 
+#include "losses/clip_loss.h"
 #include "losses/info_nce.h"
+#include "losses/linear_cross_entropy.h"
+#include "losses/pairwise_logsumexp.h"
 
-#define FASTLOSS_PAIRWISE_LOSSES(X) X(info_nce, InfoNce)
+#define FASTLOSS_PAIRWISE_LOSSES(X)           \
+  X(clip_loss, ClipLoss)                      \
+  X(info_nce, InfoNce)                        \
+  X(linear_cross_entropy, LinearCrossEntropy) \
+  X(pairwise_logsumexp, PairwiseLogSumExp)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
 namespace fastloss::test {
@@ -33,6 +34,15 @@ inline bool operator>(Dual a, Dual b) { return a.value > b.value; }
 inline bool operator>=(Dual a, Dual b) { return a.value >= b.value; }
 inline bool operator==(Dual a, Dual b) { return a.value == b.value; }
 inline bool operator!=(Dual a, Dual b) { return a.value != b.value; }
+
+// The functor's own ∂L/∂s of one score.
+template <class Loss>
+double dscore(const Loss& loss, double score, const typename Loss::Row& row, int64_t column = 0) {
+  const double no_bias = 0;
+  double out;
+  loss.dscores(&score, &no_bias, column, 1, row, 1.0, &out);
+  return out;
+}
 
 inline Dual exp(Dual a) { return {std::exp(a.value), std::exp(a.value) * a.derivative}; }
 inline Dual log(Dual a) { return {std::log(a.value), a.derivative / a.value}; }

@@ -54,6 +54,22 @@ inline void multiply(int64_t rows, int64_t cols, int64_t inner, const double* a,
                      const double* b, int64_t ldb, double* c, int64_t ldc, bool accumulate) {
   plain_multiply(rows, cols, inner, a, lda, b, ldb, c, ldc, accumulate);
 }
+inline void multiply(int64_t rows, int64_t cols, int64_t inner, const BFloat16* a, int64_t lda,
+                     const BFloat16* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+  adds += rows * cols * inner;
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < cols; ++j) {
+      float sum = accumulate ? c[i * ldc + j] : 0.0f;
+      for (int64_t k = 0; k < inner; ++k) {
+        sum += static_cast<float>(a[i * lda + k]) *
+               static_cast<float>(b[k / 2 * 2 * ldb + 2 * j + k % 2]);
+      }
+      c[i * ldc + j] = sum;
+    }
+  }
+}
+inline bool bfloat16_products = true;
+inline bool multiplies_bfloat16() { return bfloat16_products; }
 inline void multiply_done() {}
 inline int64_t multiply_adds() { return adds; }
 

@@ -53,7 +53,35 @@ void test_rows() {
   }
 }
 
+// 16-bit rows: converted where they are read, moved in pairs where they are multiplied as stored.
+template <class Half>
+void test_half() {
+  const int64_t count = 21, d = 10, rows = 13;
+  std::vector<Half> data(count * d);
+  for (size_t i = 0; i < data.size(); ++i) data[i] = Half::round(0.37f * static_cast<float>(i) - 9);
+  const Operand<Half, float> operand{data.data(), count, d};
+  CHECK(!operand.in_place() && operand.has_pairs());
+  CHECK(!(Operand<Half, float>{data.data() + 1, 2, d}).has_pairs());  // words would not be aligned
+  CHECK(!(Operand<Half, float>{data.data(), 2, d - 1}).has_pairs());
+  std::vector<float> scratch(rows * d), strip(8 * d), turned(d * 16);
+  const float* block = operand.block(5, rows, scratch.data());
+  operand.transposed(5, rows, nullptr, strip.data(), turned.data(), 16);
+  std::vector<Half> pairs(d * 16, Half{7});
+  operand.pairs_transposed(5, rows, pairs.data(), 16);
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t k = 0; k < d; ++k) {
+      const Half stored = data[(5 + i) * d + k];
+      CHECK(block[i * d + k] == static_cast<float>(stored));
+      CHECK(turned[k * 16 + i] == static_cast<float>(stored));
+      CHECK(pairs[k / 2 * 32 + 2 * i + k % 2].bits == stored.bits);
+    }
+  }
+  CHECK(pairs[2 * rows].bits == 7);
+}
+
 int main() {
+  test_half<BFloat16>();
+  test_half<Float16>();
   for (const int64_t rows : {1, 7, 8, 9, 16, 33}) {
     for (const int64_t cols : {1, 8, 15, 64}) {
       test_transpose<float>(rows, cols);

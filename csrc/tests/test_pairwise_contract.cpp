@@ -48,7 +48,7 @@ struct Recorder {
     }
     return state;
   }
-  State push(const double* z, const double* bias, int64_t count) const {
+  State push(const double* z, const double* bias, int64_t, int64_t count) const {
     return record(pushed, z, bias, count);
   }
   bool weighs() const { return can_weigh; }
@@ -60,14 +60,16 @@ struct Recorder {
     return state;
   }
   static double weigh_factor(const State&, const Row&) { return 1; }
-  static Row finish(const State& state, double target) {
+  static Row finish(const State& state, double target, int64_t = 0) {
     ++finished[pair(target)];
     return {0, state.count, target, 100};
   }
-  static double dscore(double score, const Row&) {
-    if (score == -math::kInfinity<double>) return 0;
-    ++differentiated[pair(score)];
-    return 1;
+  static void dscores(const double* z, const double* bias, int64_t, int64_t count, const Row&,
+                      double factor, double* out) {
+    for (int64_t j = 0; j < count; ++j) {
+      out[j] = z[j] == -math::kInfinity<double> ? 0 : factor;
+      if (out[j] != 0) ++differentiated[pair(z[j] + bias[j])];
+    }
   }
 };
 
@@ -211,6 +213,8 @@ int main() {
       run(130, 300, grouped, can_weigh, 1 << 20);
       run(65, 1100, grouped, can_weigh, 1 << 19);  // columns are split as well
       run(700, 90, grouped, can_weigh, 1 << 19);
+      host::thread_count = 1;
+      run(70, 2300, grouped, can_weigh, 3 << 19);  // few rows of many panels: cut by panels
     }
   }
   return test::report();

@@ -4,73 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from .. import _checks, _ops
-from .._autograd import first_derivative_only
-from .._workspace import current_workspace_limit
+from .. import _checks, _pairwise
 
-
-class _InfoNCE(torch.autograd.Function):
-    """Gradients are formed in the forward pass, for "none" recomputed in the backward pass.
-
-    The first five inputs are those that may require grad; `settings` holds what is no tensor.
-    """
-
-    @staticmethod
-    def forward(  # type: ignore[no-untyped-def]
-        ctx, query, key, negatives, key_bias, temperature, target, key_ids, weights, settings
-    ):
-        options, reduction, grad_enabled, workspace = settings
-        arguments = (target, negatives, key_bias, key_ids, weights, temperature, *options)
-        # Grad mode is off in here whatever the caller's is, and needs_input_grad does not know of
-        # it: the caller says.
-        wanted = list(ctx.needs_input_grad[:5]) if grad_enabled else [False] * 5
-        recompute = reduction == "none"
-        loss, rows, *gradients = _ops.call(
-            "info_nce_forward", query, key, *arguments, reduction,
-            [False] * 5 if recompute else wanted, workspace,
-        )  # fmt: skip
-        ctx.wanted = wanted
-        if recompute:
-            ctx.recompute = (options, workspace)
-            ctx.save_for_backward(rows, query, key, *arguments[:6])
-        else:
-            ctx.recompute = None
-            saved = [gradient for gradient, want in zip(gradients, wanted, strict=True) if want]
-            # The own negatives' gradient is as large as they are: it is made from coefficients.
-            ctx.save_for_backward(*saved, *((query, negatives) if wanted[2] else ()))
-        return loss
-
-    @staticmethod
-    @first_derivative_only
-    def backward(ctx, grad_loss):  # type: ignore[no-untyped-def]
-        result: list[Tensor | None] = [None] * 9
-        saved = ctx.saved_tensors
-        if ctx.recompute is None:
-            gradients = iter(saved)
-            for i, want in enumerate(ctx.wanted):
-                if want and i == 2:
-                    result[i] = _ops.call(
-                        "negatives_gradient", *saved[-2:], next(gradients), grad_loss
-                    )
-                elif want:
-                    result[i] = next(gradients) * grad_loss  # a new tensor: retain_graph
-            return tuple(result)
-        options, workspace = ctx.recompute
-        rows, query, key, *tensors = saved
-        gradients = _ops.call(
-            "info_nce_backward", grad_loss, rows, query, key, *tensors, *options, ctx.wanted,
-            workspace,
-        )  # fmt: skip
-        for i, want in enumerate(ctx.wanted):
-            if want:
-                result[i] = gradients[i]
-        if ctx.wanted[2]:
-            one = query.new_ones(())
-            result[2] = _ops.call("negatives_gradient", query, tensors[1], gradients[2], one)
-        return tuple(result)
+_OPERATOR = _pairwise.Operator("info_nce", differentiable=(0, 1, 3, 4, 7), negatives=3)
 
 
 def info_nce(
@@ -101,7 +39,7 @@ def info_nce(
     gradient accumulators of the size of the inputs and O(n + m) numbers.
 
     Args:
-        query: (n, d), float32 or float64.
+        query: (n, d), float32, float64, bfloat16 or float16.
         key: (m, d), dtype and device of query. Further keys than targets are shared negatives: a
             queue, mined negatives.
         target: (n,) int64 in [0, m), the positive key of each query. Default: 0 … n − 1 (then
@@ -125,7 +63,7 @@ def info_nce(
         reduction: "mean" (Σ wᵢLᵢ / Σ wᵢ), "sum" or "none" (wᵢLᵢ).
 
     Returns:
-        A 0-dim tensor, or (n,) for "none", of the dtype of query.
+        A 0-dim tensor, or (n,) for "none"; float32 for 16-bit operands, else their dtype.
 
     Raises:
         TypeError: an argument of the wrong type or dtype.
@@ -141,8 +79,10 @@ def info_nce(
         (three matrix products in all), "none" recomputes the scores in the backward pass (four);
         without gradients one product is done. Sums are deterministic: the same bits at the same
         thread count, workspace limit and processor. The loss is computed as softplus of the gap
-        between negatives and positive, so that small losses keep full relative precision.
-        Second derivatives are not defined.
+        between negatives and positive, so that small losses keep full relative precision. Scores,
+        sums and gradients are float32 for 16-bit operands, which are multiplied unrounded;
+        gradients are rounded once, after the upstream gradient was applied. Second derivatives are
+        not defined.
 
     Example:
         >>> import torch, fastloss
@@ -158,6 +98,7 @@ def info_nce(
     """
     op = "info_nce"
     _checks.no_group(op, group)
+    query, key, negatives = _pairwise.autocast(query, key, negatives)
     _checks.embeddings(op, "query", query)
     _checks.shape(op, "query", query, ("n", "d"))
     _checks.embeddings(op, "key", key, like=query)
@@ -189,9 +130,8 @@ def info_nce(
     margin = _checks.number(op, "margin", margin)
     if _checks.flag(op, "decoupled", decoupled) and smoothing > 0:
         raise ValueError(f"{op}: label_smoothing must be 0 with decoupled=True, got {smoothing}")
-    options = (temperature, similarity, margin, [smoothing, float(decoupled)])
-    settings = (options, reduction, torch.is_grad_enabled(), current_workspace_limit())
-    loss: Tensor = _InfoNCE.apply(  # type: ignore[no-untyped-call]
-        query, key, negatives, key_bias, temperature_tensor, target, key_ids, weights, settings
-    )
-    return loss
+    tensors = (
+        query, key, target, negatives, key_bias, key_ids, weights, temperature_tensor,
+    )  # fmt: skip
+    options = (temperature, similarity, margin, smoothing, decoupled)
+    return _pairwise.apply(_OPERATOR, tensors, options, reduction)

@@ -6,6 +6,6 @@ to understand a loss or to check a result, not to train on large batches. Argume
 checked beyond what torch checks.
 """
 
-from .contrastive import info_nce
+from .contrastive import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp
 
-__all__ = ["info_nce"]
+__all__ = ["clip_loss", "info_nce", "linear_cross_entropy", "pairwise_logsumexp"]
