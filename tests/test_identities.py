@@ -106,3 +106,95 @@ def test_smaller_temperature_widens():
     assert wrong == sorted(wrong)
     assert right[0] == pytest.approx(0.341, abs=5e-4)
     assert right[-1] == pytest.approx(1.36e-4, rel=2e-3)
+
+
+# ------------------------------------------------------------------------- clip, linear, logsumexp
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean", "sqeuclidean"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_clip_is_the_mean_of_info_nce_both_ways(reduction, similarity):
+    image, text = normal(21, 6), normal(21, 6, seed=1)
+    ids = torch.randint(9, (21,), generator=generator(2))
+    weights = normal(21, seed=3).abs()
+    shared = {"similarity": similarity, "key_ids": ids, "weights": weights, "reduction": reduction}
+
+    def both_ways(image, text, scale):
+        options = shared | {"temperature": 1 / scale, "label_smoothing": 0.1}
+        there = fastloss.info_nce(image, text, **options)
+        return (there + fastloss.info_nce(text, image, **options)) / 2
+
+    def clip(image, text, scale):
+        return fastloss.clip_loss(image, text, logit_scale=scale, label_smoothing=0.1, **shared)
+
+    scale = torch.tensor(2.5, dtype=torch.float64)
+    arguments = {"image": image, "text": text, "scale": scale}
+    ours, theirs = (run(f, arguments, tuple(arguments)) for f in (clip, both_ways))
+    assert_close(ours.loss, theirs.loss)
+    for name in arguments:
+        assert_close(ours.gradients[name], theirs.gradients[name], name)
+
+
+def test_clip_does_not_see_a_common_bias():
+    image, text = normal(7, 3), normal(7, 3, seed=1)
+    bias = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+    loss = fastloss.clip_loss(image, text, logit_scale=5.0, logit_bias=bias)
+    assert torch.equal(loss, fastloss.clip_loss(image, text, logit_scale=5.0))
+    loss.backward()
+    assert bias.grad.item() == 0
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_linear_cross_entropy_is_that_of_torch(reduction, smoothing, weighted):
+    x, layer, bias = normal(19, 5), normal(30, 5, seed=1), normal(30, seed=2)
+    target = torch.randint(30, (19,), generator=generator(3))
+    target[::4] = -100
+    weight = normal(30, seed=4).abs() if weighted else None
+    options = {"weight": weight, "label_smoothing": smoothing, "reduction": reduction}
+
+    def ours(x, layer, bias):
+        return fastloss.linear_cross_entropy(x, layer, target, linear_bias=bias, **options)
+
+    def theirs(x, layer, bias):
+        return F.linear_cross_entropy(x, layer, target, linear_bias=bias, **options)
+
+    arguments = {"x": x, "layer": layer, "bias": bias}
+    got, expected = (run(f, arguments, tuple(arguments)) for f in (ours, theirs))
+    assert_close(got.loss, expected.loss)
+    for name in arguments:
+        assert_close(got.gradients[name], expected.gradients[name], name)
+
+
+def test_linear_cross_entropy_of_one_row():
+    x, layer = normal(5), normal(8, 5, seed=1)
+    for reduction in ("mean", "none"):
+        one = fastloss.linear_cross_entropy(x, layer, torch.tensor(3), reduction=reduction)
+        expected = F.cross_entropy(layer @ x, torch.tensor(3))
+        assert one.shape == ()
+        assert_close(one, expected)
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_pairwise_logsumexp_is_that_of_the_scores(dim):
+    query, key, bias = normal(12, 4), normal(17, 4, seed=1), normal(17, seed=2)
+
+    def ours(query, key, bias):
+        return fastloss.pairwise_logsumexp(query, key, temperature=0.6, key_bias=bias, dim=dim)
+
+    def theirs(query, key, bias):
+        return (query @ key.T / 0.6 + bias).logsumexp(dim)
+
+    arguments = {"query": query, "key": key, "bias": bias}
+    got, expected = (run(f, arguments, tuple(arguments)) for f in (ours, theirs))
+    assert_close(got.loss, expected.loss)
+    for name in arguments:
+        assert_close(got.gradients[name], expected.gradients[name], name)
+
+
+def test_info_nce_is_a_logsumexp_less_the_positive():
+    query, key = normal(9, 4), normal(14, 4, seed=1)
+    lse = fastloss.pairwise_logsumexp(query, key, temperature=0.3, similarity="cosine")
+    positive = F.cosine_similarity(query, key[:9]) / 0.3
+    assert_close(lse - positive, fastloss.info_nce(query, key, temperature=0.3, reduction="none"))

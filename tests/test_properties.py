@@ -131,6 +131,22 @@ def test_workspace_limit_does_not_change_the_result(case, variant, reduction):
                 assert_close(part.gradients[name], whole.gradients[name], what)
 
 
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_few_rows_of_many_keys(case):
+    """Where rows are long, chunks of few rows are cut by panels; every kind of sum goes there."""
+    size = case.small._replace(n=300, m=5000, d=33)
+    for variant in case.variants:
+        if variant.kind in ("plain", "all", "smoothing all", "ignoring all"):
+            arguments = case.arguments(variant, size, torch.float64)
+            names = case.may_require_grad(arguments)
+            whole = run(case.function, arguments, names)
+            with fastloss.workspace_limit(3 << 20):
+                part = run(case.function, arguments, names)
+            assert_close(part.loss, whole.loss, f"{variant}: loss")
+            for name in names:
+                assert_close(part.gradients[name], whole.gradients[name], f"{variant}: {name}")
+
+
 def test_workspace_limit_is_a_setter_and_a_context_manager():
     """Nested limits come back in order, also after an error."""
     case = CASES[0]

@@ -187,3 +187,80 @@ def test_info_nce_gradient_by_hand():
     dquery = sum(g * k for g, k in zip(dscore, [1.0, -1.0, 2.0, 0.0], strict=True)) / 0.5
     assert query.grad.item() == pytest.approx(-3 * dquery, rel=1e-12)
     assert key.grad.flatten().tolist() == pytest.approx([-3 * g / 0.5 for g in dscore], rel=1e-12)
+
+
+# ------------------------------------------------------------------------- clip, linear, logsumexp
+
+
+def test_clip_of_two_pairs():
+    """Scores [[2, 1], [0, 3]]: rows see (2, 1) and (0, 3), columns (2, 0) and (1, 3)."""
+    image = tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    text = tensor([[2.0, 0.0], [1.0, 3.0]], dtype=torch.float64)
+    rows = [log(1 + exp(1 - 2)), log(1 + exp(0 - 3))]
+    cols = [log(1 + exp(0 - 2)), log(1 + exp(1 - 3))]
+    each = [(r + c) / 2 for r, c in zip(rows, cols, strict=True)]
+
+    def loss(**options):
+        return fastloss.clip_loss(image, text, logit_scale=1.0, similarity="dot", **options)
+
+    assert loss(reduction="none").tolist() == pytest.approx(each, rel=1e-13)
+    assert loss().item() == pytest.approx(sum(each) / 2, rel=1e-13)
+    weights = tensor([3.0, 1.0])
+    expected = (3 * each[0] + each[1]) / 4
+    assert loss(weights=weights).item() == pytest.approx(expected, rel=1e-13)
+    # Pairs of one name are not each other's negatives.
+    assert loss(key_ids=tensor([5, 5])).item() == 0
+
+
+def test_clip_gradient_of_two_pairs():
+    """∂L/∂s_01 = ½ · ½ (p_row + p_col) with p = σ(s − other): rows σ(1 − 2), columns σ(1 − 3)."""
+    image = tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    text = tensor([[2.0, 0.0], [1.0, 3.0]], dtype=torch.float64, requires_grad=True)
+    fastloss.clip_loss(image, text, logit_scale=1.0, similarity="dot").backward()
+
+    def sigmoid(x):
+        return 1 / (1 + exp(-x))
+
+    # text_j · image_i = s_ij and the images are unit vectors: grad_text[j][i] = ∂L/∂s_ij.
+    off = [(sigmoid(1 - 2) + sigmoid(1 - 3)) / 4, (sigmoid(0 - 3) + sigmoid(0 - 2)) / 4]
+    diagonal = [-(sigmoid(1 - 2) + sigmoid(0 - 2)) / 4, -(sigmoid(0 - 3) + sigmoid(1 - 3)) / 4]
+    expected = [diagonal[0], off[1], off[0], diagonal[1]]
+    assert text.grad.flatten().tolist() == pytest.approx(expected, rel=1e-13)
+
+
+def test_linear_cross_entropy_with_everything():
+    """Scores (1, 0, −1) + bias (0, ½, 0) for the rows kept, classes weighing 2, 1, 4; ε = 0.3."""
+    x = tensor([[1.0], [7.0], [1.0]], dtype=torch.float64)
+    layer = tensor([[1.0], [0.0], [-1.0]], dtype=torch.float64)
+    bias = tensor([0.0, 0.5, 0.0], dtype=torch.float64)
+    target, weight = tensor([0, 9, 2]), tensor([2.0, 1.0, 4.0])
+    scores = [1.0, 0.5, -1.0]
+    lse = log(sum(exp(s) for s in scores))
+    smooth = 0.1 * sum(w * (lse - s) for w, s in zip((2, 1, 4), scores, strict=True))
+    rows = [0.7 * 2 * (lse - 1.0) + smooth, 0.0, 0.7 * 4 * (lse - -1.0) + smooth]
+    options = {
+        "linear_bias": bias, "weight": weight, "ignore_index": 9, "label_smoothing": 0.3,
+    }  # fmt: skip
+    none = fastloss.linear_cross_entropy(x, layer, target, reduction="none", **options)
+    assert none.tolist() == pytest.approx(rows, rel=1e-13)
+    mean = fastloss.linear_cross_entropy(x, layer, target, **options)
+    assert mean.item() == pytest.approx(sum(rows) / (2 + 4), rel=1e-13)
+
+
+def test_linear_cross_entropy_without_rows():
+    x, layer = torch.randn(3, 2, requires_grad=True), torch.randn(4, 2, requires_grad=True)
+    loss = fastloss.linear_cross_entropy(x, layer, tensor([-100, -100, -100]))
+    loss.backward()
+    assert loss.item() == 0
+    assert not x.grad.any()
+    assert not layer.grad.any()
+
+
+def test_pairwise_logsumexp_of_written_scores():
+    query, key = logits(1.0, 2.0, -1.0)
+    lse = fastloss.pairwise_logsumexp(query, key)
+    assert lse.tolist() == pytest.approx([log(exp(1) + exp(2) + exp(-1))], rel=1e-14)
+    columns = fastloss.pairwise_logsumexp(query, key, dim=0, key_bias=tensor([0.0, 1.0, 2.0]))
+    assert columns.tolist() == pytest.approx([1.0, 3.0, 1.0], rel=1e-14)
+    none = fastloss.pairwise_logsumexp(query, key[:0])
+    assert none.tolist() == [-float("inf")]

@@ -8,8 +8,13 @@ LSE = "csrc/core/lse.h"
 SIMILARITY = "csrc/engines/similarity.h"
 FORWARD = "csrc/engines/pairwise_cpu_forward.inl"
 GRADIENT = "csrc/engines/pairwise_cpu_gradient.inl"
-GLUE = "csrc/engines/pairwise_torch.cpp"
-OP = "fastloss/contrastive/info_nce.py"
+DERIVATIVES = "csrc/engines/pairwise_derivatives.h"
+ARGUMENTS = "csrc/engines/pairwise_arguments.h"
+GLUE = "csrc/engines/pairwise_torch.inl"
+CLASSIFIER = "csrc/losses/linear_cross_entropy.h"
+CLIP = "csrc/losses/clip_loss.h"
+LOGSUMEXP = "csrc/losses/pairwise_logsumexp.h"
+OP = "fastloss/_pairwise.py"
 REFERENCE = "fastloss/reference/contrastive/info_nce.py"
 
 MUTANTS = (
@@ -21,7 +26,7 @@ MUTANTS = (
         "smoothing / others.scores.count;",
         "smoothing / (others.scores.count + T(1));",
     ),
-    ("smoothing with the wrong sign", FUNCTOR, ") - row.uniform;", ") + row.uniform;"),
+    ("smoothing with the wrong sign", FUNCTOR, ") - uniform;", ") + uniform;"),
     ("decoupled target pushed away", FUNCTOR, "negatives, T(0), T(-1)}", "negatives, T(0), T(1)}"),
     (
         "loss as a difference: cancels",
@@ -78,7 +83,7 @@ MUTANTS = (
         "std::lower_bound(column, end, first);",
         "std::lower_bound(column, end, first + 1);",
     ),
-    ("target without its bias", FORWARD, "in_.key_bias[in_.target[row]] : T(0)", "T(0) : T(0)"),
+    ("target without its bias", FORWARD, "in_.key_bias[target] : T(0)", "T(0) : T(0)"),
     (
         "own negatives forgotten",
         FORWARD,
@@ -94,8 +99,20 @@ MUTANTS = (
     (
         "only the last chunk reaches the keys",
         GRADIENT,
-        "cols_, cols_, !chunk.first_rows);",
-        "cols_, cols_, false);",
+        "from * width, width, !chunk.first_rows);",
+        "from * width, width, false);",
+    ),
+    (
+        "only the last chunk reaches the keys, cut by panels",
+        GRADIENT,
+        "column * d, width, !chunk.first_rows);",
+        "column * d, width, false);",
+    ),
+    (
+        "one range of panels reaches the queries",
+        GRADIENT,
+        "query[i] = store ? part[i] : query[i] + part[i];",
+        "query[i] = part[i];",
     ),
     (
         "margin not in the temperature's gradient",
@@ -106,7 +123,7 @@ MUTANTS = (
     (
         "target not in the row sum of distances",
         GRADIENT,
-        "if (acc.distance) acc.row_sum[row] += w;",
+        "if (sums.row) sums.row[r] += w;",
         "",
     ),
     (
@@ -116,24 +133,24 @@ MUTANTS = (
         "= acc.block_bias[from];",
     ),
     ("mean over all rows", GLUE, "if (rows[i].counts()) sum", "sum"),
-    ("temperature's sign", GLUE, "static_cast<T>(-dscale", "static_cast<T>(dscale"),
+    ("temperature's sign", GLUE, "divides_ ? -dscale_", "divides_ ? dscale_"),
     (
         "upstream gradient of the mean ignored",
         OP,
-        "next(gradients) * grad_loss",
-        "next(gradients) * 1",
+        "gradient * grad_loss  #",
+        "gradient * 1  #",
     ),
     (
         "gradients formed under no_grad",
         OP,
-        "if grad_enabled else [False] * 5",
-        "",
+        "grad_enabled and needs[1 + i]",
+        "needs[1 + i]",
     ),
     (
         "upstream gradient of the rows ignored",
         GLUE,
-        "return weights(i) * upstream[i];",
-        "return weights(i);",
+        " * (upstream ? upstream[i] : T(1));",
+        ";",
     ),
     (
         "reference: margin added",
@@ -152,5 +169,47 @@ MUTANTS = (
         REFERENCE,
         "allowed.sum(1).clamp(min=1)",
         "allowed.sum(1) + 1",
+    ),
+    (
+        "target's class weight forgotten",
+        CLASSIFIER,
+        "const T weight = weight_of(column);",
+        "const T weight = T(1);",
+    ),
+    (
+        "smoothing leaves the target out",
+        CLASSIFIER,
+        "others.scores.merge({weight * target, weight, T(1)})",
+        "others.scores.merge({weight * target, T(0), T(1)})",
+    ),
+    ("uniform part pulls", CLASSIFIER, "dscore[j] -= masked", "dscore[j] += masked"),
+    ("class weights of another span", CLASSIFIER, "? class_weight + column", "? class_weight"),
+    ("ignored rows keep a gradient", GLUE, "std::fill_n(out, in_.d, T(0));", ""),
+    ("mean over rows, not class weights", GLUE, "divisors ? divisors : weights;", "weights;"),
+    (
+        "ignored rows are read",
+        ARGUMENTS,
+        "query = at::index_select(query, 0, kept);",
+        "query = query.slice(0, 0, input.n);",
+    ),
+    ("both directions in full", GLUE, "kSymmetric ? T(0.5) : T(1)", "T(1)"),
+    ("columns give no gradient", CLIP, "dscore[j] += factor[j] *", "dscore[j] += T(0) *"),
+    (
+        "a tile forgets the columns' former maximum",
+        LSE,
+        "max[j] = states[j].lse.max;",
+        "max[j] = -math::kInfinity<T>;",
+    ),
+    (
+        "targets pulled by their rows only",
+        DERIVATIVES,
+        "(rows_[row].dtarget + cols_[row].dtarget)",
+        "rows_[row].dtarget",
+    ),
+    (
+        "empty sum with a slope",
+        LOGSUMEXP,
+        "lse == -math::kInfinity<T> ? math::kInfinity<T> : lse",
+        "lse",
     ),
 )
