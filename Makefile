@@ -35,22 +35,22 @@ demo:
 test: cpp-test py-test
 
 cpp-test:
-	@$(environment) test
+	@$(environment) test bench
 	@.venv/bin/cmake -S . -B build/cpp -G Ninja -DCMAKE_MAKE_PROGRAM="$(CURDIR)/.venv/bin/ninja" --log-level=WARNING
 	.venv/bin/cmake --build build/cpp
 	.venv/bin/ctest --test-dir build/cpp --output-on-failure --no-tests=error
 
 py-test:
-	@$(environment) test
+	@$(environment) test bench
 	$(python) -m pytest -q $(ARGS)
 
 test-deep:
-	@$(environment) test
+	@$(environment) test bench
 	$(python) -m pytest -q -m deep $(ARGS)
 
 bench:
 	@$(environment) bench
-	$(python) benchmarks/run.py $(ARGS)
+	.venv/bin/fastloss-bench $(ARGS)
 
 lint:
 	@$(environment) lint test

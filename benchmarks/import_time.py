@@ -1,6 +1,6 @@
 """What `import fastloss` adds to `import torch`: fresh processes, interleaved, median.
 
-    python benchmarks/import_time.py [--rounds 9]
+    python -m fastloss_benchmarks.import_time [--rounds 9]
 
 The figure is the time of the statement `import fastloss` in a process that has imported torch.
 The total of both imports and that of torch alone, in processes of their own, stand beside it.

@@ -49,3 +49,17 @@ def peak_extra_bytes(function: Callable[[], object]) -> int | None:
     peak = status_bytes("VmHWM")
     del result
     return max(0, peak - before)
+
+
+def peak_extra_cuda_bytes(work: Callable[[], object]) -> int:
+    """The same on a GPU, by torch's own allocator (not verified on hardware)."""
+    import torch
+
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    result = work()
+    torch.cuda.synchronize()
+    peak = torch.cuda.max_memory_allocated()
+    del result
+    return peak - before

@@ -10,16 +10,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cases import (
+from .cases import (
     CASES,
-    COMPILE,
+    CLOSED_FORM,
     EAGER,
     FASTLOSS,
     IMPORT_BAR,
     IMPORT_CASE,
     LIMIT,
     LOOP,
-    MODES,
+    TORCH,
     TRAIN,
 )
 
@@ -123,26 +123,24 @@ def print_table(rows: list[Row], console: Console) -> None:
 
 def markdown(rows: list[Row]) -> str:
     """The README's table: times as multiples of the bare products, and peak extra memory."""
-    others = (FASTLOSS, LOOP, COMPILE, EAGER)
+    others = (FASTLOSS, LOOP, CLOSED_FORM, EAGER, TORCH)
     memory = (FASTLOSS, EAGER)
     header = ["loss, n × m × d", "pass", LIMIT, *others, *(f"memory: {side}" for side in memory)]
     lines = [" | ".join(header), " | ".join(["---", "---", *["---:"] * (len(header) - 2)])]
-    for case in CASES:
-        for mode in MODES:
-            limit = _find(rows, case.name, mode, LIMIT)
-            if limit is None:
-                continue
-            shape = f"{case.loss}, {case.n} × {case.m} × {case.d}"
-            if case.similarity != "dot":
-                shape += f", {case.similarity}"
-            cells = [shape, mode, _time(limit["seconds"]["median"])]
-            for side in others:
-                row = _find(rows, case.name, mode, side)
-                cells.append(f"{row['ratio_to'][LIMIT]['median']:.2f}" if row else "–")
-            for side in memory:
-                row = _find(rows, case.name, mode, side)
-                cells.append(_bytes(row.get("peak_bytes")) if row else "–")
-            lines.append(" | ".join(cells))
+    for limit in rows:
+        if limit["side"] != LIMIT or "skipped" in limit:
+            continue
+        case, mode = limit["case"], limit["mode"]
+        shape = f"{limit['loss']}, {limit['n']} × {limit['m']} × {limit['d']}"
+        extra = case.split("-", 2)[2:]  # similarity, workspace, dtype
+        cells = [", ".join([shape, *extra]), mode, _time(limit["seconds"]["median"])]
+        for side in others:
+            row = _find(rows, case, mode, side)
+            cells.append(f"{row['ratio_to'][LIMIT]['median']:.2f}" if row else "–")
+        for side in memory:
+            row = _find(rows, case, mode, side)
+            cells.append((row and _bytes(row.get("peak_bytes"))) or "–")
+        lines.append(" | ".join(cells))
     table = "\n".join(f"| {line} |" for line in lines)
     memory_method = rows[0]["environment"]["memory_is"]
     return (
@@ -174,6 +172,8 @@ def check(rows: list[Row], console: Console) -> bool:
         for bar in case.bars:
             row = _find(rows, case.name, bar.mode, FASTLOSS)
             ratio = row["ratio_to"].get(bar.against) if row else None
+            if bar.needs and row and bar.needs not in row["environment"]["instruction_sets"]:
+                continue  # of machines that have it
             if ratio is not None:
                 what = f"{bar.mode} ÷ {bar.against}"
                 holds = ratio["median"] <= bar.limit
@@ -190,37 +190,3 @@ def check(rows: list[Row], console: Console) -> bool:
     console.print(table)
     console.print(f"{sum(verdicts)} of {len(verdicts)} bars hold")
     return all(verdicts)
-
-
-# A picture --------------------------------------------------------------------------------------
-
-
-def plot(rows: list[Row], path: Path) -> None:
-    """Time as a multiple of the bare products: one group a case, one panel a pass."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    shown = (FASTLOSS, LOOP, COMPILE, EAGER)
-    figure, panels = plt.subplots(len(MODES), 1, figsize=(11, 8), layout="constrained")
-    for panel, mode in zip(panels, MODES, strict=True):
-        cases = [case for case in CASES if _find(rows, case.name, mode, LIMIT)]
-        for offset, side in enumerate(shown):
-            found = [(i, _find(rows, case.name, mode, side)) for i, case in enumerate(cases)]
-            points = [(i, row["ratio_to"][LIMIT]) for i, row in found if row]
-            height = [q["median"] for _, q in points]
-            error = [
-                [q["median"] - q["q20"] for _, q in points],
-                [q["q80"] - q["median"] for _, q in points],
-            ]
-            place = [i + 0.2 * (offset - 1.5) for i, _ in points]
-            panel.bar(place, height, width=0.18, yerr=error, label=side)
-        labels = [case.name.removeprefix(case.loss + "-") for case in cases]
-        panel.set_xticks(range(len(cases)), labels, rotation=15)
-        panel.axhline(1, color="black", linewidth=0.8, linestyle="--")
-        panel.set(title=mode, ylabel="time ÷ bare products", yscale="log")
-        panel.legend()
-    figure.suptitle(machine(rows), fontsize=8)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)

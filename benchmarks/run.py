@@ -1,9 +1,11 @@
-"""Benchmarks of fastloss against the bare products, eager, torch.compile and the best torch loop.
+"""Benchmarks of fastloss against the bare products, eager, torch.compile, plain loops and peers.
 
-    python benchmarks/run.py --quick                    # about three minutes on two cores
-    python benchmarks/run.py --out results.jsonl        # everything
-    python benchmarks/run.py --only 'info_nce-4096*' --check
-    python benchmarks/run.py --from results.jsonl --table-markdown
+    fastloss-bench --quick                          # about three minutes on two cores
+    fastloss-bench --out results.jsonl --check      # everything, half an hour
+    fastloss-bench --only 'clip_loss-*' 'info_nce-4096*'
+    fastloss-bench --loss clip_loss --n 1024 4096 16384 --d 256 --dtype float32 bfloat16
+    fastloss-bench --from results.jsonl --table-markdown --plot plots
+    fastloss-bench --compare old.jsonl new.jsonl
 
 All sides of a case run in one process, interleaved: every round times each side once, in random
 order, and ratios are formed within a round. Figures are medians with the 20 % and 80 % quantiles.
@@ -20,6 +22,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,93 +30,146 @@ import torch
 from rich.console import Console
 from tqdm import tqdm
 
-import environment
-import import_time
-import memory
-import report
-import sides
-import timing
-from cases import CASES, COMPILE, FASTLOSS, IMPORT_CASE, LIMIT, MODES, TRAIN, Case, by_name
+from . import cases as known
+from . import compare, environment, import_time, memory, plots, report, sides, timing
+from .cases import CASES, COMPILE, DOT, FASTLOSS, FLOAT32, FORWARD, IMPORT_CASE, LIMIT, TRAIN, Case
 
 WARM_UP_SIZE = 256  # rows and keys of the small problem that warms a side before its memory is read
+NOT_WEIGHED = (LIMIT, COMPILE, FLOAT32, DOT)  # sides whose memory tells nothing new
 
 Row = dict[str, Any]
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="fastloss-bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="a few cases, few rounds")
-    parser.add_argument(
-        "--only", metavar="PATTERN", help="cases whose name matches, * as in a shell"
+    what = parser.add_argument_group("what to measure")
+    what.add_argument("--quick", action="store_true", help="a few cases, few rounds")
+    what.add_argument(
+        "--only", metavar="PATTERN", nargs="+", help="cases whose name matches, * as in a shell"
     )
-    parser.add_argument(
-        "--without", metavar="SIDE", action="append", default=[], help="skip a side"
+    what.add_argument("--list", action="store_true", help="print the names of the cases")
+    what.add_argument("--without", metavar="SIDE", action="append", default=[], help="skip a side")
+    what.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="cuda is not verified on hardware: this version has no CUDA kernels",
     )
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--budget", type=float, help="seconds of timing a case and pass")
-    parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write JSON lines")
-    parser.add_argument("--from", type=Path, metavar="FILE", dest="source", help="read, do not run")
-    parser.add_argument("--table-markdown", action="store_true", help="print the README's table")
-    parser.add_argument("--check", action="store_true", help="compare with the bars")
-    parser.add_argument("--strict", action="store_true", help="exit 1 when a bar falls short")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="bars of the ratios, as a PNG")
+    grid = parser.add_argument_group("a grid of shapes of your own")
+    grid.add_argument("--loss", choices=known.LOSSES, nargs="+")
+    grid.add_argument("--n", type=_size, nargs="+")
+    grid.add_argument("--m", type=_size, nargs="+", help="m = n by default")
+    grid.add_argument("--d", type=_size, nargs="+")
+    grid.add_argument("--dtype", choices=known.DTYPES, nargs="+")
+    how = parser.add_argument_group("how")
+    how.add_argument("--threads", type=_size, default=min(2, os.cpu_count() or 1))
+    how.add_argument("--budget", type=float, help="seconds of timing a case and pass")
+    how.add_argument("--no-memory", action="store_true", help="do not measure memory")
+    result = parser.add_argument_group("results")
+    result.add_argument("--out", type=Path, metavar="FILE", help="write JSON lines")
+    result.add_argument("--from", type=Path, metavar="FILE", dest="source", help="read, do not run")
+    result.add_argument("--compare", type=Path, nargs=2, metavar=("OLD", "NEW"))
+    result.add_argument("--table-markdown", action="store_true", help="print the README's table")
+    result.add_argument("--plot", type=Path, metavar="DIR", help="write plots of time and memory")
+    result.add_argument("--check", action="store_true", help="compare with the bars")
+    result.add_argument("--strict", action="store_true", help="exit 1 when a bar falls short")
     parser.add_argument("--memory-of", metavar="JSON", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def _size(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be positive, got {value}")
+    return value
 
 
 def selected(options: argparse.Namespace) -> list[Case]:
+    cases = list(CASES)
+    if options.loss or options.n or options.m or options.d or options.dtype:
+        cases = known.grid(
+            options.loss or known.LOSSES,
+            options.n or [4096],
+            options.m,
+            options.d or [512],
+            options.dtype or known.DTYPES[:1],
+        )
+        if not cases:
+            sys.exit("fastloss-bench: no case: clip_loss has m = n, info_nce m >= n")
+    elif not options.only:
+        cases = [c for c in cases if (c.quick if options.quick else not c.quick_only)]
     if options.only:
-        cases = [case for case in CASES if fnmatch.fnmatch(case.name, options.only)]
-        if not cases and not fnmatch.fnmatch(IMPORT_CASE, options.only):
-            names = "\n  ".join(case.name for case in CASES)
-            sys.exit(f"run.py: no case matches {options.only!r}; there are\n  {names}")
-        return cases
-    return [case for case in CASES if (case.quick if options.quick else not case.quick_only)]
+        for pattern in options.only:
+            if not fnmatch.filter([*(c.name for c in cases), IMPORT_CASE], pattern):
+                names = "\n  ".join(case.name for case in cases)
+                sys.exit(f"fastloss-bench: no case matches {pattern!r}; there are\n  {names}")
+        cases = [c for c in cases if any(fnmatch.fnmatch(c.name, p) for p in options.only)]
+    return [replace(case, device=options.device) for case in cases]
 
 
 # Time -------------------------------------------------------------------------------------------
 
 
-def prepare(
-    case: Case, mode: str, names: list[str]
-) -> tuple[dict[str, Any], dict[str, sides.Setting], dict[str, str]]:
-    """Functions ready to time, the settings their sweeps chose, and reasons for missing sides."""
+def choose_settings(case: Case, names: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The setting that each side's sweep chose, once for both passes, and the sides that cannot
+    run at all."""
     inputs, table = sides.inputs_of(case), sides.of(case)
-    functions: dict[str, Any] = {}
-    settings: dict[str, sides.Setting] = {}
+    settings: dict[str, Any] = {}
     skipped: dict[str, str] = {}
-    expected = None
-    for name in sorted(names, key=lambda name: name != FASTLOSS):  # the one to compare with first
+    for name in names:
         side = table[name]
         try:
-            candidates = side.settings(case, mode)
-            build = {
-                s: lambda s=s, side=side: side.build(case, inputs, mode, s) for s in candidates
-            }
-            settings[name] = timing.fastest(build)
-            function = build[settings[name]]()
+            settings[name] = timing.fastest(
+                {
+                    setting: lambda s=setting, side=side: side.build(case, inputs, TRAIN, s)
+                    for setting in side.settings(case)
+                }
+            )
+        except sides.Unavailable as reason:
+            skipped[name] = str(reason)
+    return settings, skipped
+
+
+def prepare(case: Case, mode: str, settings: dict[str, Any], skipped: dict[str, str]):
+    """Functions ready to time, and how far each one's result is from that of fastloss."""
+    inputs, table = sides.inputs_of(case), sides.of(case)
+    functions: dict[str, Any] = {}
+    errors: dict[str, float | None] = {}
+    expected = None
+    for name in sorted(settings, key=lambda name: name != FASTLOSS):  # the one to compare with
+        try:
+            function = table[name].build(case, inputs, mode, settings[name])
         except sides.Unavailable as reason:
             skipped[name] = str(reason)
             continue
         result = function()
         if name == FASTLOSS and result is not None:
             expected = tuple(part.detach() for part in result)
-        sides.compare(name, result, expected)
-        functions[name] = function
-    return functions, settings, skipped
+        errors[name] = sides.error_of(result, expected)
+        if errors[name] is not None and not errors[name] <= sides.tolerance(case):
+            raise AssertionError(f"{case.name}, {mode}: {name} differs by {errors[name]:.2g}")
+        functions[name] = timing.synchronised(function, case.device)
+    return functions, errors
 
 
-def time_case(case: Case, mode: str, names: list[str], options: argparse.Namespace) -> list[Row]:
-    functions, settings, skipped = prepare(case, mode, names)
-    budget = options.budget or (5 if options.quick else 40)
-    rounds = (3, 30) if options.quick else (5, 100)
-    samples, calls = timing.interleave(functions, budget=budget, rounds=rounds)
+def time_case(
+    case: Case,
+    mode: str,
+    settings: dict[str, Any],
+    skipped: dict[str, str],
+    options: argparse.Namespace,
+) -> list[Row]:
+    skipped = dict(skipped)
+    functions, errors = prepare(case, mode, settings, skipped)
+    budget = options.budget or (4 if options.quick else 10)
+    samples, calls = timing.interleave(functions, budget=budget, rounds=(3, 60))
     rows: list[Row] = []
-    for name in names:
-        row: Row = {"case": case.name, "loss": case.loss, "mode": mode, "side": name, **case.sizes}
+    for name in (*settings, *(name for name in skipped if name not in settings)):
+        row: Row = {"case": case.name, "mode": mode, "side": name, **case.shape}
         if name in skipped:
             rows.append({**row, "skipped": skipped[name]})
             continue
@@ -121,8 +177,10 @@ def time_case(case: Case, mode: str, names: list[str], options: argparse.Namespa
         row |= {
             "setting": settings[name],
             "seconds": timing.quantiles(own),
+            "samples": [float(f"{value:.4g}") for value in own],
             "rounds": len(own),
             "calls": calls[name],
+            "error": errors[name],
             "ratio_to": {
                 other: timing.ratios(own, samples[other]) for other in samples if other != name
             },
@@ -138,25 +196,25 @@ def time_case(case: Case, mode: str, names: list[str], options: argparse.Namespa
 
 def measure_memory(request: dict[str, Any]) -> int | None:
     """In the process made for it: warm up on a small problem, then one call of the real one."""
-    case, mode, name = by_name(request["case"]), request["mode"], request["side"]
+    case, mode, name = Case(**request["case"]), request["mode"], request["side"]
     setting = tuple(request["setting"]) if request["setting"] else None
     torch.set_num_threads(request["threads"])
-    small_n, small_m = min(case.n, WARM_UP_SIZE), min(case.m, WARM_UP_SIZE)
-    small = Case("warm-up", case.loss, small_n, small_m, case.d, similarity=case.similarity)
+    small = replace(case, n=min(case.n, WARM_UP_SIZE), m=min(case.m, WARM_UP_SIZE))
     sides.of(small)[name].build(small, sides.inputs_of(small), mode, setting)()
 
     inputs, side = sides.inputs_of(case), sides.of(case)[name]
+    peak = memory.peak_extra_bytes if case.device == "cpu" else memory.peak_extra_cuda_bytes
     if setting is None:
-        # Preparing copies the inputs and, for torch.compile, compiles: not the loss's memory.
-        return memory.peak_extra_bytes(side.build(case, inputs, mode, setting))
-    return memory.peak_extra_bytes(lambda: side.build(case, inputs, mode, setting)())
+        # Preparing copies the inputs: not the loss's memory.
+        return peak(side.build(case, inputs, mode, setting))
+    return peak(lambda: side.build(case, inputs, mode, setting)())
 
 
-def memory_of(row: Row, threads: int) -> int | None:
+def memory_of(case: Case, row: Row, threads: int) -> int | None:
     """Peak extra memory of a row's side; buffers that it prepares are counted."""
-    request = {key: row[key] for key in ("case", "mode", "side", "setting")}
-    request["threads"] = threads
-    command = [sys.executable, __file__, "--memory-of", json.dumps(request)]
+    request = {key: row[key] for key in ("mode", "side", "setting")}
+    request |= {"case": case.shape, "threads": threads}
+    command = [sys.executable, "-m", __package__, "--memory-of", json.dumps(request)]
     done = subprocess.run(
         command, env={**os.environ, **memory.ENVIRONMENT}, capture_output=True, text=True
     )
@@ -181,9 +239,21 @@ def import_row(options: argparse.Namespace) -> Row:
     }
 
 
+def wanted_sides(case: Case, options: argparse.Namespace) -> list[str]:
+    names = [name for name in sides.of(case) if name not in options.without]
+    if COMPILE in names and not case.compiled:  # tens of seconds a case
+        names.remove(COMPILE)
+    return names
+
+
 def run(options: argparse.Namespace) -> list[Row]:
+    cases = selected(options)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("fastloss-bench: --device cuda: torch finds no CUDA device")
     torch.set_num_threads(options.threads)
-    command = " ".join(["python benchmarks/run.py", *sys.argv[1:]])
+    # The machine's folders are nobody's business.
+    arguments = [Path(a).name if os.path.isabs(a) else a for a in sys.argv[1:]]
+    command = " ".join(["fastloss-bench", *arguments])
     about = {**environment.describe(command), "memory_is": memory.METHOD}
     rows: list[Row] = []
 
@@ -192,48 +262,50 @@ def run(options: argparse.Namespace) -> list[Row]:
         if options.out:  # after every case, so that an interrupted run keeps what it has
             report.write(rows, options.out)
 
-    cases = selected(options)
-    bar = tqdm(total=len(cases) * len(MODES), unit="case", dynamic_ncols=True)
+    bar = tqdm(total=2 * len(cases), unit="pass", dynamic_ncols=True)
     for case in cases:
-        for mode in MODES:
-            bar.set_description(f"{case.name}, {mode}")
-            names = [name for name in sides.of(case) if name not in options.without]
-            if options.quick and not case.compile_in_quick and COMPILE in names:
-                names.remove(COMPILE)
-            new = time_case(case, mode, names, options)
+        bar.set_description(case.name)
+        settings, skipped = choose_settings(case, wanted_sides(case, options))
+        for mode in (FORWARD, TRAIN):
+            new = time_case(case, mode, settings, skipped, options)
             gc.collect()
-            if not options.no_memory and (mode == TRAIN or not options.quick):
-                for row in new:
-                    if "skipped" not in row and row["side"] != LIMIT:
-                        row["peak_bytes"] = memory_of(row, options.threads)
-                        if row["side"] == FASTLOSS and mode == TRAIN:
-                            row["bound_bytes"] = case.bound_bytes
+            for row in new:
+                weigh = "skipped" not in row and row["side"] not in NOT_WEIGHED and mode == TRAIN
+                if weigh and not options.no_memory:
+                    row["peak_bytes"] = memory_of(case, row, options.threads)
+                    if row["side"] == FASTLOSS:
+                        row["bound_bytes"] = case.bound_bytes
             keep(new)
             bar.update()
     bar.close()
-    if not options.only or fnmatch.fnmatch(IMPORT_CASE, options.only):
+    asked = options.only or ["*"] if not options.loss and not options.n else []
+    if any(fnmatch.fnmatch(IMPORT_CASE, pattern) for pattern in asked):
         keep([import_row(options)])
     return rows
 
 
-def main() -> int:
-    options = parse_arguments()
+def main(arguments: list[str] | None = None) -> int:
+    options = parse_arguments(arguments)
     if options.memory_of:
         print(json.dumps(measure_memory(json.loads(options.memory_of))))
         return 0
+    if options.list:
+        print("\n".join(case.name for case in selected(options)))
+        return 0
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    if options.compare:
+        old, new = (report.read(path) for path in options.compare)
+        compare.print_table(old, new, console)
+        return 0
     rows = report.read(options.source) if options.source else run(options)
     if not rows:
-        sys.exit("run.py: no rows")
-    console = Console(width=None if sys.stdout.isatty() else 180)
+        sys.exit("fastloss-bench: no rows")
     if options.table_markdown:
         print(report.markdown(rows))
     else:
         report.print_table(rows, console)
     if options.plot:
-        report.plot(rows, options.plot)
+        for path in plots.write(rows, options.plot):
+            console.print(f"wrote {path}")
     holds = report.check(rows, console) if options.check or options.strict else True
     return 1 if options.strict and not holds else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,27 +1,51 @@
-"""The sides that a loss is measured against; each loss has a module that defines them."""
+"""The sides that a loss is measured against; each loss has a module that defines them.
+
+Sides come by name. Common to all losses:
+
+* bare products: the matrix products alone, `torch.mm` over the whole matrix into buffers that exist
+  already (in blocks of keys where the matrix is too large to be kept). This is the yardstick, and
+  close to the limit: only the memory traffic of storing the matrix can be saved on top. On the CPU
+  they are float32 for every dtype.
+* eager: the n x m score matrix and torch's loss on it, as it is usually written.
+* torch.compile: the same function, compiled.
+* chunked loop: the best that plain torch can do without the matrix (loops.py).
+* peers.py: packages that are installed.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from cases import Case
+import fastloss
 
+from .cases import FASTLOSS, FLOAT32, FORWARD, LIMIT, WORKSPACE, Case
+from .memory import available_bytes
+
+Inputs = dict[str, Tensor]
 Setting = tuple[str, int] | None  # what the untimed sweep chose, for example ("rows", 512)
 Result = (
     tuple[Tensor, ...] | None
 )  # (loss,) or (loss, gradients...); None where nothing is computed
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+KEY_BLOCKS = (4096, 16_384, 65_536)
+MANY_KEYS = 256 << 20  # bytes of the score matrix from which blocks of keys are tried as well
+
+TOLERANCE = 1e-3
+HALF_TOLERANCE = 0.1  # of a side that rounds to 16 bits on the way; fastloss does not
 
 
 class Unavailable(Exception):
     """The side cannot run this case; the text says why and is shown in the table."""
 
 
-def _one_setting(case: Case, mode: str) -> Sequence[Setting]:
+def _one_setting(case: Case) -> Sequence[Setting]:
     return (None,)
 
 
@@ -30,37 +54,166 @@ class Side:
     """One way to compute a case.
 
     `build(case, inputs, mode, setting)` prepares buffers and returns the function to time.
-    `settings(case, mode)` lists what the sweep tries.
+    `settings(case)` lists what the sweep tries.
     """
 
-    build: Callable[[Case, Any, str, Setting], Callable[[], Result]]
-    settings: Callable[[Case, str], Sequence[Setting]] = _one_setting
+    build: Callable[[Case, Inputs, str, Setting], Callable[[], Result]]
+    settings: Callable[[Case], Sequence[Setting]] = _one_setting
 
 
 def of(case: Case) -> dict[str, Side]:
     """Name → side, for one case."""
-    import info_nce
+    from . import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp, peers
 
-    return {"info_nce": info_nce.sides}[case.loss](case)
+    modules = (info_nce, clip_loss, linear_cross_entropy, pairwise_logsumexp)
+    of_loss = {module.__name__.rpartition(".")[2]: module.sides for module in modules}
+    table = {LIMIT: Side(_products, _product_settings), **of_loss[case.loss](case)}
+    if case.half:
+        table[FLOAT32] = Side(_in_float32(table[FASTLOSS]))
+    return {**table, **peers.sides(case)}
 
 
-def inputs_of(case: Case) -> dict[str, Tensor]:
-    """Query and key: random unit vectors, the same for every side."""
+def inputs_of(case: Case) -> Inputs:
+    """The operands and, for linear_cross_entropy, targets: the same for every side."""
     generator = torch.Generator().manual_seed(case.n + case.m + case.d)
     query = torch.randn(case.n, case.d, generator=generator)
     key = torch.randn(case.m, case.d, generator=generator)
-    return {
-        "query": torch.nn.functional.normalize(query),
-        "key": torch.nn.functional.normalize(key),
-    }
+    if case.loss == "linear_cross_entropy":
+        key *= 2 * case.d**-0.5  # logits with a standard deviation of 2
+    else:
+        query, key = F.normalize(query), F.normalize(key)
+    dtype = getattr(torch, case.dtype)
+    inputs = {"query": query.to(case.device, dtype), "key": key.to(case.device, dtype)}
+    if case.loss == "linear_cross_entropy":
+        target = torch.randint(0, case.m, (case.n,), generator=generator)
+        inputs["target"] = target.to(case.device)
+    return inputs
 
 
-def compare(name: str, result: Result, expected: Result) -> None:
-    """Fail loudly when two sides do not compute the same thing."""
+def _detached(result: tuple[Tensor, ...]) -> list[Tensor]:
+    return [part.detach().float() for part in result]
+
+
+def error_of(result: Result, expected: Result) -> float | None:
+    """The largest relative error among loss and gradients, as norms; None without a result."""
     if result is None or expected is None:
-        return
-    for position, (ours, theirs) in enumerate(zip(result, expected, strict=True)):
-        error = (ours.detach() - theirs).norm() / theirs.norm()
-        if not error <= 1e-3:
-            what = "loss" if position == 0 else f"gradient {position}"
-            raise AssertionError(f"{name}: {what} differs from fastloss by a factor of {error:.2g}")
+        return None
+    errors = [
+        float((ours - theirs).norm() / theirs.norm())
+        for ours, theirs in zip(_detached(result), _detached(expected), strict=True)
+    ]
+    return max(errors, key=lambda error: (error != error, error))  # NaN is the largest
+
+
+def tolerance(case: Case) -> float:
+    return HALF_TOLERANCE if case.half else TOLERANCE
+
+
+# What most sides are made of --------------------------------------------------------------------
+
+
+def with_autograd(
+    loss: Loss, inputs: Inputs, mode: str, upstream: Tensor | None = None
+) -> Callable[[], Result]:
+    """Call `loss` and, for TRAIN, form both gradients with autograd."""
+    query, key = inputs["query"], inputs["key"]
+    if mode == FORWARD:
+
+        def forward() -> Result:
+            with torch.no_grad():
+                return (loss(query, key),)
+
+        return forward
+
+    query, key = query.clone().requires_grad_(), key.clone().requires_grad_()
+
+    def train() -> Result:
+        value = loss(query, key)
+        return (value, *torch.autograd.grad(value, (query, key), upstream))
+
+    return train
+
+
+def in_workspace(case: Case, function: Callable[[], Result]) -> Callable[[], Result]:
+    """The function under the case's workspace limit; as it is where that is the default."""
+    if case.workspace == WORKSPACE:
+        return function
+
+    def run() -> Result:
+        with fastloss.workspace_limit(case.workspace):
+            return function()
+
+    return run
+
+
+def guarded(function: Callable[[], Result]) -> Callable[[], Result]:
+    """Call a compiler or a peer once; whatever stops it stops this side only."""
+    try:
+        function()
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [""]
+        raise Unavailable(f"{type(error).__name__}: {reason[0][:120]}") from error
+    return function
+
+
+def require_memory(case: Case, mode: str, matrices: int = 1) -> None:
+    """For sides of autograd: two score matrices in the forward pass and three in the backward pass.
+
+    `matrices`: score matrices formed side by side.
+    """
+    needed = (2 if mode == FORWARD else 3) * matrices * case.score_bytes
+    if case.device == "cpu" and needed > 0.8 * available_bytes():
+        raise Unavailable(f"needs {needed / 1e9:.0f} GB for the score matrix and its gradients")
+
+
+def compiled(loss: Loss) -> Loss:
+    with contextlib.suppress(AttributeError):
+        torch._dynamo.reset()  # every case is compiled for its own shape
+    return torch.compile(loss, dynamic=False)
+
+
+def _in_float32(side: Side) -> Callable[[Case, Inputs, str, Setting], Callable[[], Result]]:
+    """The side on the same stored values, converted before the clock starts."""
+
+    def build(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callable[[], Result]:
+        inputs = {name: x.float() if x.is_floating_point() else x for name, x in inputs.items()}
+        return side.build(replace(case, dtype="float32"), inputs, mode, setting)
+
+    return build
+
+
+# The limit --------------------------------------------------------------------------------------
+
+
+def _product_settings(case: Case) -> Sequence[Setting]:
+    if case.score_bytes <= MANY_KEYS:
+        return (("keys", case.m),)
+    return tuple(("keys", block) for block in KEY_BLOCKS[1:])
+
+
+def _products(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callable[[], Result]:
+    """One product for FORWARD, `case.products` for TRAIN, in blocks of keys."""
+    assert setting is not None
+    query, key = inputs["query"], inputs["key"]
+    if case.device == "cpu":
+        query, key = query.float(), key.float()
+    block = min(setting[1], case.m)
+    buffer = query.new_empty(case.n * block)
+    grad_query, grad_key = torch.empty_like(query), torch.empty_like(key)
+    score_products = 1 if mode == FORWARD else case.products - 2
+
+    def run() -> Result:
+        for start in range(0, case.m, block):
+            keys = key[start : start + block]
+            scores = buffer[: case.n * len(keys)].view(case.n, len(keys))
+            for _ in range(score_products):
+                torch.mm(query, keys.T, out=scores)
+            if mode != FORWARD:
+                if start == 0:
+                    torch.mm(scores, keys, out=grad_query)
+                else:
+                    grad_query.addmm_(scores, keys)
+                torch.mm(scores.T, query, out=grad_key[start : start + block])
+        return None
+
+    return run

@@ -19,6 +19,20 @@ def seconds_of(function: Callable[[], Any], calls: int = 1) -> float:
     return (time.perf_counter() - start) / calls
 
 
+def synchronised(function: Callable[[], Any], device: str) -> Callable[[], Any]:
+    """The function, done when it returns: kernels on a GPU are only started by a call."""
+    if device == "cpu":
+        return function
+    import torch
+
+    def run() -> Any:
+        result = function()
+        torch.cuda.synchronize()
+        return result
+
+    return run
+
+
 def interleave(
     sides: Mapping[str, Callable[[], Any]],
     *,

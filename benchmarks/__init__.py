@@ -1,0 +1,1 @@
+"""The benchmark program `fastloss-bench`, installed as the package `fastloss_benchmarks`."""

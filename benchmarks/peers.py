@@ -1,0 +1,104 @@
+"""Packages that a user might pick instead: sides where they are installed, skipped where not.
+
+On the CPU: pykeops (a lazy log-sum-exp), info-nce-pytorch, open_clip's loss. On CUDA also
+cut-cross-entropy and Liger's fused linear cross-entropy (not verified on hardware).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .cases import Case
+from .sides import (
+    Inputs,
+    Loss,
+    Result,
+    Setting,
+    Side,
+    Unavailable,
+    guarded,
+    require_memory,
+    with_autograd,
+)
+
+Factory = Callable[[Case, Inputs, Any], Loss]
+
+
+def sides(case: Case) -> dict[str, Side]:
+    peers: dict[str, Side] = {}
+    if case.loss == "info_nce" and case.similarity == "cosine":  # it always normalises
+        peers["info-nce-pytorch"] = _peer("info_nce", _info_nce_pytorch)
+    if case.loss == "info_nce" and case.similarity == "dot" and case.n == case.m:
+        peers["pykeops"] = _peer("pykeops.torch", _pykeops, matrices=0)
+    if case.loss == "pairwise_logsumexp" and case.similarity == "dot":
+        peers["pykeops"] = _peer("pykeops.torch", _pykeops_logsumexp, matrices=0)
+    if case.loss == "clip_loss" and case.similarity == "dot":
+        peers["open_clip"] = _peer("open_clip.loss", _open_clip, matrices=2)
+    if case.loss == "linear_cross_entropy" and case.device == "cuda":
+        peers["cut-cross-entropy"] = _peer("cut_cross_entropy", _cut_cross_entropy, matrices=0)
+        peers["Liger"] = _peer("liger_kernel.transformers.functional", _liger, matrices=0)
+    return peers
+
+
+def _peer(package: str, factory: Factory, matrices: int = 1) -> Side:
+    def build(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callable[[], Result]:
+        try:
+            module = import_module(package)
+        except ImportError as error:
+            raise Unavailable(f"{package.partition('.')[0]} is not installed") from error
+        if matrices:
+            require_memory(case, mode, matrices)
+        upstream = None
+        if case.loss == "pairwise_logsumexp":
+            from .pairwise_logsumexp import upstream as of_rows
+
+            upstream = of_rows(case)
+        return guarded(with_autograd(factory(case, inputs, module), inputs, mode, upstream))
+
+    return Side(build)
+
+
+def _info_nce_pytorch(case: Case, inputs: Inputs, module: Any) -> Loss:
+    # Positives one to one; every other positive key is a negative, as here.
+    return lambda query, key: module.info_nce(query, key, temperature=case.temperature)
+
+
+def _keops_scores(case: Case, module: Any, query: Tensor, key: Tensor) -> Any:
+    rows = module.LazyTensor(query[:, None, :] / case.temperature)
+    return (rows * module.LazyTensor(key[None, :, :])).sum(-1)
+
+
+def _pykeops(case: Case, inputs: Inputs, module: Any) -> Loss:
+    def loss(query: Tensor, key: Tensor) -> Tensor:
+        lse = _keops_scores(case, module, query, key).logsumexp(dim=1).squeeze(-1)
+        return (lse - (query * key).sum(1) / case.temperature).mean()
+
+    return loss
+
+
+def _pykeops_logsumexp(case: Case, inputs: Inputs, module: Any) -> Loss:
+    def loss(query: Tensor, key: Tensor) -> Tensor:
+        return _keops_scores(case, module, query, key).logsumexp(dim=1).squeeze(-1)
+
+    return loss
+
+
+def _open_clip(case: Case, inputs: Inputs, module: Any) -> Loss:
+    clip = module.ClipLoss()
+    scale = torch.tensor(1 / case.temperature, device=case.device)
+    return lambda image, text: clip(image, text, scale)
+
+
+def _cut_cross_entropy(case: Case, inputs: Inputs, module: Any) -> Loss:
+    target = inputs["target"]
+    return lambda input, weight: module.linear_cross_entropy(input, weight, target)
+
+
+def _liger(case: Case, inputs: Inputs, module: Any) -> Loss:
+    target = inputs["target"]
+    return lambda input, weight: module.liger_fused_linear_cross_entropy(input, weight, target)
