@@ -45,7 +45,7 @@ py-test:
 	$(python) -m pytest -q $(ARGS)
 
 test-deep:
-	@$(environment) test bench
+	@$(environment) test bench docs
 	$(python) -m pytest -q -m deep $(ARGS)
 
 bench:

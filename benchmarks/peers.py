@@ -26,6 +26,8 @@ from .sides import (
     with_autograd,
 )
 
+KEOPS_LIMIT = 1 << 31  # n · m · d; beyond, a call takes many seconds on a CPU
+
 Factory = Callable[[Case, Inputs, Any], Loss]
 
 
@@ -53,6 +55,8 @@ def _peer(package: str, factory: Factory, matrices: int = 1) -> Side:
             raise Unavailable(f"{package.partition('.')[0]} is not installed") from error
         if matrices:
             require_memory(case, mode, matrices)
+        elif case.device == "cpu" and case.n * case.m * case.d > KEOPS_LIMIT:
+            raise Unavailable("takes too long at this size on a CPU")
         upstream = None
         if case.loss == "pairwise_logsumexp":
             from .pairwise_logsumexp import upstream as of_rows

@@ -15,7 +15,9 @@ class workspace_limit:  # noqa: N801  (used like a function)
     the bound once, in its forward pass, and keeps it for its backward pass. Every chunk size
     follows from it: a small bound costs time, never accuracy. Results are the same to rounding.
     A bound below one tile (a few hundred KiB, depending on d and the number of threads) is met as
-    closely as one tile allows. The bound is a property of the process, not of a thread.
+    closely as one tile allows. The peak of a loss is this bound, accumulators of its gradients and
+    the gradients it returns; what is not yet returned holds scores meanwhile, where rows are long.
+    The bound is a property of the process, not of a thread.
 
     Args:
         bytes: a positive integer.

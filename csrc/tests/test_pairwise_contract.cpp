@@ -73,6 +73,25 @@ struct Recorder {
   }
 };
 
+// Both directions: a column's state counts what its rows show it.
+struct SymmetricRecorder : Recorder {
+  void push_columns(const double* tile, int64_t stride, int64_t rows, int64_t cols,
+                    State* states) const {
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t j = 0; j < cols; ++j) {
+        if (tile[r * stride + j] != -math::kInfinity<double>) states[j].count += 1;
+      }
+    }
+  }
+  static void add_columns(const double* score, const double* fields, int64_t stride,
+                          const double* factor, int64_t count, double* out) {
+    for (int64_t j = 0; j < count; ++j) {
+      CHECK(fields[3 * stride + j] == 100);  // Row::dtarget of column j
+      out[j] += score[j] == -math::kInfinity<double> ? 0 : 10 * factor[j];
+    }
+  }
+};
+
 struct Problem {
   int64_t n, m;
   std::vector<double> query, key, bias;
@@ -200,9 +219,75 @@ void run(int64_t n, int64_t m, bool grouped, bool can_weigh, int64_t workspace) 
   CHECK(host::bytes_live == 0);
 }
 
+// dS is 1 from the row and 10 from the column of every kept pair, 200 for the targets.
+void run_symmetric(int64_t n, bool grouped, int64_t workspace) {
+  Problem p(n, n, grouped);
+  std::fill(p.bias.begin(), p.bias.end(), 0.0);
+  pair_of.clear();
+  for (int64_t i = 0; i < n; ++i) {
+    p.target[i] = i;
+    for (int64_t j = 0; j < n; ++j) pair_of[p.query[i] * p.key[j]] = i * n + j;
+  }
+  PairwiseInput<double, double> in{};
+  in.n = in.m = n, in.d = 1;
+  in.query = p.query.data(), in.key = p.key.data(), in.target = p.target.data();
+  if (grouped) in.groups = {p.order.data(), p.begin.data(), p.end.data()};
+  in.similarity = Similarity::kDot;
+  in.scale = 1;
+  in.workspace = workspace;
+  struct {
+    double operator()(int64_t) const { return 1; }
+    double overall(const Recorder::Row*) const { return 0.5; }
+  } one;
+  std::vector<double> expected_query(n), expected_key(n), kept_row(n, 0.0), kept_col(n, 0.0);
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      const double dscore = i == j ? 200 : p.kept(i, j) ? 11 : 0;
+      expected_query[i] += dscore * p.key[j] / 2;
+      expected_key[j] += dscore * p.query[i] / 2;
+      kept_row[i] += p.kept(i, j);
+      kept_col[j] += p.kept(i, j);
+    }
+  }
+
+  std::vector<double> grad_query(n), grad_key(n);
+  const PairwiseGradients<double> gradients{grad_query.data(), grad_key.data(), nullptr, nullptr,
+                                            nullptr};
+  std::vector<Recorder::Row> rows(n), cols(n);
+  using Engine = PairwiseCpu<SymmetricRecorder, double>;
+  for (const int pass : {0, 1, 2}) {  // forward, forward and gradient, backward
+    for (auto* seen : {&pushed, &weighed, &differentiated, &finished}) seen->assign(n * n, 0);
+    host::bytes_peak = host::bytes_live;
+    Engine engine(in, {});
+    if (pass == 0) engine.symmetric_forward(rows.data(), cols.data());
+    if (pass == 1) engine.symmetric_forward_gradient(rows.data(), cols.data(), one, gradients);
+    if (pass == 2) engine.symmetric_backward(rows.data(), cols.data(), one, gradients);
+    expect(p, pushed, pass < 2);
+    expect(p, differentiated, pass > 0);
+    for (int64_t i = 0; i < n; ++i) {
+      CHECK(rows[i].kept == kept_row[i] && cols[i].kept == kept_col[i]);
+      CHECK(finished[i * n + i] == (pass < 2 ? 2 : 0));
+      if (pass == 0) continue;
+      CHECK_CLOSE(grad_query[i], expected_query[i], 1e-12);
+      CHECK_CLOSE(grad_key[i], expected_key[i], 1e-12);
+    }
+    // Beside the workspace: numbers of rows and columns, and a state a column and run of rows.
+    CHECK(host::bytes_peak <= std::max<int64_t>(workspace, 400000) + 400 * n);
+  }
+  CHECK(host::bytes_live == 0);
+}
+
 }  // namespace
 
 int main() {
+  for (const bool grouped : {false, true}) {
+    host::thread_count = 1;
+    run_symmetric(1, grouped, 1 << 26);
+    run_symmetric(130, grouped, 1 << 26);
+    host::thread_count = 3;
+    run_symmetric(300, grouped, 1 << 26);  // the scores are kept
+    run_symmetric(600, grouped, 1 << 19);  // the scores are formed again
+  }
   for (const bool grouped : {false, true}) {
     for (const bool can_weigh : {false, true}) {
       host::thread_count = 1;
