@@ -170,6 +170,7 @@ CASES = (
         quick=True,
         compiled=True,
     ),
+    Case("clip_loss", 4096, 4096, 512, similarity="cosine"),
     Case("clip_loss", 8192, 8192, 512, bars=(Bar(TRAIN, LIMIT, 1.38),)),
     Case("clip_loss", 16_384, 16_384, 256),
     _half("clip_loss", 4096, 4096, 512, "bfloat16", quick=True),

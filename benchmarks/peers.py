@@ -1,7 +1,7 @@
 """Packages that a user might pick instead: sides where they are installed, skipped where not.
 
-On the CPU: pykeops (a lazy log-sum-exp), info-nce-pytorch, open_clip's loss. On CUDA also
-cut-cross-entropy and Liger's fused linear cross-entropy (not verified on hardware).
+On the CPU: pykeops (a lazy log-sum-exp), info-nce-pytorch, open_clip's loss. On CUDA also memeff,
+Inf-CL, cut-cross-entropy and Liger's fused linear cross-entropy (not verified on hardware).
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ def sides(case: Case) -> dict[str, Side]:
         peers["pykeops"] = _peer("pykeops.torch", _pykeops_logsumexp, matrices=0)
     if case.loss == "clip_loss" and case.similarity == "dot":
         peers["open_clip"] = _peer("open_clip.loss", _open_clip, matrices=2)
+    if case.loss == "clip_loss" and case.similarity == "cosine" and case.device == "cuda":
+        peers["memeff"] = _peer("memeff", _memeff, matrices=0)
+    if case.loss in ("clip_loss", "info_nce") and case.similarity == "dot" and case.device == "cuda":
+        peers["Inf-CL"] = _peer("inf_cl.flash", _inf_cl, matrices=0)
     if case.loss == "linear_cross_entropy" and case.device == "cuda":
         peers["cut-cross-entropy"] = _peer("cut_cross_entropy", _cut_cross_entropy, matrices=0)
         peers["Liger"] = _peer("liger_kernel.transformers.functional", _liger, matrices=0)
@@ -96,6 +100,22 @@ def _open_clip(case: Case, inputs: Inputs, module: Any) -> Loss:
     clip = module.ClipLoss()
     scale = torch.tensor(1 / case.temperature, device=case.device)
     return lambda image, text: clip(image, text, scale)
+
+
+def _memeff(case: Case, inputs: Inputs, module: Any) -> Loss:
+    loss: Loss = module.MemoryEfficientCLIPLoss(temperature=case.temperature)  # it normalises
+    return loss
+
+
+def _inf_cl(case: Case, inputs: Inputs, module: Any) -> Loss:
+    scale, width = 1 / case.temperature, min(case.d, 256)  # features a block; divides d
+
+    def one_way(query: Tensor, key: Tensor) -> Tensor:
+        return module.cal_flash_loss(query, key, scale=scale, head_dim=width).mean()
+
+    if case.loss == "info_nce":
+        return one_way
+    return lambda image, text: (one_way(image, text) + one_way(text, image)) / 2
 
 
 def _cut_cross_entropy(case: Case, inputs: Inputs, module: Any) -> Loss:

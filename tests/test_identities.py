@@ -135,6 +135,25 @@ def test_clip_is_the_mean_of_info_nce_both_ways(reduction, similarity):
         assert_close(ours.gradients[name], theirs.gradients[name], name)
 
 
+def test_clip_of_scores_that_fall_from_tile_to_tile():
+    """A column's first rows hold its maximum, more than any exponent above what follows."""
+    image, text = normal(300, 6), normal(300, 6, seed=1)
+    image[:140] *= 1000
+
+    def both_ways(image, text):
+        there = fastloss.info_nce(image, text, temperature=1.0, similarity="dot")
+        return (there + fastloss.info_nce(text, image, temperature=1.0, similarity="dot")) / 2
+
+    def clip(image, text):
+        return fastloss.clip_loss(image, text, logit_scale=1.0, similarity="dot")
+
+    arguments = {"image": image, "text": text}
+    ours, theirs = (run(f, arguments, ("image", "text")) for f in (clip, both_ways))
+    assert_close(ours.loss, theirs.loss)
+    for name in arguments:
+        assert_close(ours.gradients[name], theirs.gradients[name], name)
+
+
 def test_clip_does_not_see_a_common_bias():
     image, text = normal(7, 3), normal(7, 3, seed=1)
     bias = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
@@ -144,14 +163,15 @@ def test_clip_does_not_see_a_common_bias():
     assert bias.grad.item() == 0
 
 
+@pytest.mark.parametrize("classes", [30, 530])  # one tile, and several
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_linear_cross_entropy_is_that_of_torch(reduction, smoothing, weighted):
-    x, layer, bias = normal(19, 5), normal(30, 5, seed=1), normal(30, seed=2)
-    target = torch.randint(30, (19,), generator=generator(3))
+def test_linear_cross_entropy_is_that_of_torch(reduction, smoothing, weighted, classes):
+    x, layer, bias = normal(19, 5), normal(classes, 5, seed=1), normal(classes, seed=2)
+    target = torch.randint(classes, (19,), generator=generator(3))
     target[::4] = -100
-    weight = normal(30, seed=4).abs() if weighted else None
+    weight = normal(classes, seed=4).abs() if weighted else None
     options = {"weight": weight, "label_smoothing": smoothing, "reduction": reduction}
 
     def ours(x, layer, bias):

@@ -88,7 +88,33 @@ void test_state(double tolerance) {
   CHECK(std::isnan(lse_of_span(poisoned, zero, 3).value()));
 }
 
+// Columns of one tile after the other: the same states as pushing a column's scores one by one.
+// The first tile's scores lie further above the second's than any exponent.
+template <class T>
+void test_columns(double tolerance) {
+  constexpr int kRows = 5, kCols = 7, kStride = 9;
+  std::mt19937 random(3);
+  std::uniform_real_distribution<double> uniform(-1, 1);
+  struct Column {
+    LseState<T> lse;
+  };
+  Column merged[kCols], pushed[kCols];
+  for (const double offset : {-double(math::kInfinity<T>), 4000.0, 0.0, 20.0}) {
+    std::vector<T> tile(kRows * kStride);
+    for (T& score : tile) score = static_cast<T>(offset + uniform(random));
+    tile[kStride + 2] = -math::kInfinity<T>;
+    merge_lse_of_columns(tile.data(), kStride, kRows, kCols, merged);
+    for (int j = 0; j < kCols; ++j) {
+      for (int r = 0; r < kRows; ++r) pushed[j].lse.push(tile[r * kStride + j]);
+      CHECK(merged[j].lse.max == pushed[j].lse.max);
+      CHECK_CLOSE(merged[j].lse.sum, pushed[j].lse.sum, tolerance);
+    }
+  }
+}
+
 int main() {
+  test_columns<float>(1e-6);
+  test_columns<double>(1e-14);
   test_state<float>(1e-6);
   test_state<double>(1e-14);
   return test::report();

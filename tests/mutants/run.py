@@ -1,16 +1,20 @@
 """Are the tests any good? Plant each bug of table.py in a copy of the tree and run fast tests.
 
-    python tests/mutants/run.py [part of a name …]
+    python tests/mutants/run.py [--all] [part of a name …]
 
-Prints which test files catch which bug; fails if one survives, or if the tests fail without a bug.
-Needs what building fastloss needs. The copies are compiled without optimisation, which is fast
-and changes no arithmetic that tests may rely on; two at a time, each on one thread.
+Prints which tests catch which bug; fails if one survives, or if the tests fail without a bug. The
+C++ programs that see the changed file come first, then the Python tests up to the first failure;
+--all runs both to the end and counts. Needs what building fastloss needs. The copies are compiled
+without optimisation, which is fast and changes no arithmetic that tests may rely on; two at a time,
+each on one thread.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -42,7 +46,8 @@ SELECTION = (
     " or (workspace_limit_does_not and mean and bias)"
     " or backward_twice or (sum and ones) or products or costs_one or few_rows"
 )
-PYTEST = ["-q", "-p", "no:cacheprovider", "--tb=no", "-rf", "--maxfail=20", "-k", SELECTION]
+PYTEST = ["-q", "-p", "no:cacheprovider", "--tb=no", "-rf", "-k", SELECTION]
+CXX = shlex.split(os.environ.get("CXX", "g++"))
 
 
 NO_KERNELS = """
@@ -73,8 +78,9 @@ PairwiseGradientTensors pairwise_backward_as(const std::string&, const PairwiseT
 class Tree:
     """A scratch copy of the project in which one bug at a time is planted."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, first_only: bool):
         self.folder = folder
+        self.first_only = first_only
         ignore = shutil.ignore_patterns("__pycache__", "*.so")
         for part in PARTS:
             shutil.copytree(ROOT / part, folder / part, ignore=ignore)
@@ -85,7 +91,22 @@ class Tree:
             self.leave_out(dtype)
         flags = folder / "compile_flags.txt"
         flags.write_text(re.sub(r"-O\d", "-O0", flags.read_text(encoding="utf-8")))
+        self.compile = [*CXX, *flags.read_text(encoding="utf-8").split(), "-I", "csrc"]
+        programs = sorted(str(p.relative_to(folder)) for p in folder.glob("csrc/tests/test_*.cpp"))
+        self.sees = {program: self.included_by(program) for program in programs}
         self.build()
+        self.stale = False  # the extension holds a bug that is no longer in the sources
+
+    def included_by(self, program: str) -> set[str]:
+        """The files that a C++ program is made of."""
+        rule = subprocess.run(
+            [*self.compile, "-MM", program],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return set(rule.stdout.replace("\\\n", " ").split()[1:])
 
     def leave_out(self, dtype: str) -> None:
         """Compile no kernels of a 16-bit type: half the time, and the tests here take none."""
@@ -115,10 +136,29 @@ class Tree:
         if built.returncode:
             raise RuntimeError(built.stdout + built.stderr)
 
-    def failures(self) -> dict[str, int]:
-        """Failed tests by file."""
+    def failing_programs(self, file: str | None = None) -> dict[str, int]:
+        """Failed C++ programs, of those that see `file`."""
+        failed: dict[str, int] = {}
+        for program in (p for p, files in self.sees.items() if file is None or file in files):
+            built = subprocess.run(
+                [*self.compile, program, "-o", "program"],
+                cwd=self.folder,
+                capture_output=True,
+                check=False,
+            )
+            # What does not compile is caught by the compiler, in the extension too.
+            run = [str(self.folder / "program")]
+            if built.returncode or subprocess.run(run, capture_output=True, check=False).returncode:
+                failed[f"test_C++ {Path(program).stem[5:]}"] = 1
+                if self.first_only:
+                    break
+        return failed
+
+    def failing_tests(self) -> dict[str, int]:
+        """Failed Python tests by file."""
         tests = [f"tests/{file}" for file in TESTS]
-        result = self.run("-m", "pytest", *PYTEST, *tests)
+        most = "--maxfail=1" if self.first_only else "--maxfail=20"
+        result = self.run("-m", "pytest", *PYTEST, most, *tests)
         failed: dict[str, int] = {}
         for file in re.findall(r"^(?:FAILED|ERROR) tests/(\w+)\.py", result.stdout, re.MULTILINE):
             failed[file] = failed.get(file, 0) + 1
@@ -135,26 +175,39 @@ class Tree:
             raise RuntimeError(f"table.py is stale: {file} holds {text.count(old)} times {old!r}")
         path.write_text(text.replace(old, new), encoding="utf-8")
         try:
-            self.build()  # also for a bug in Python: the extension may hold the one before
-            return self.failures()
+            failed = self.failing_programs(file)
+            if failed and self.first_only:
+                return failed
+            compiled = file.startswith("csrc")
+            if compiled or self.stale:
+                self.build()
+                self.stale = compiled
+            return failed | self.failing_tests()
         finally:
             path.write_text(text, encoding="utf-8")
 
 
-def main(names: list[str]) -> int:
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--all", action="store_true", help="count all tests that catch a bug")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="part of the name of a bug")
+    options = parser.parse_args()
+    names = options.names
     mutants = [m for m in MUTANTS if not names or any(name in m[0] for name in names)]
     started = time.monotonic()
     survivors = []
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as pool:
         folders = [Path(folder) / str(i) for i in range(WORKERS)]
         trees: Queue[Tree] = Queue()
-        for tree in pool.map(Tree, folders):
+        for tree in pool.map(lambda folder: Tree(folder, not options.all), folders):
             trees.put(tree)
 
         def attempt(mutant):
             tree = trees.get()
             try:
-                return tree.failures_with(*mutant[1:]) if mutant else tree.failures()
+                if mutant:
+                    return tree.failures_with(*mutant[1:])
+                return tree.failing_programs() | tree.failing_tests()
             finally:
                 trees.put(tree)
 
@@ -172,4 +225,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -141,10 +141,11 @@ def test_sdist_has_every_source_file(sdist):
     assert not [name for name in packed if name.endswith((".so", ".pyc"))]
 
 
-def test_wheel_has_the_package_alone(wheel):
+def test_wheel_has_the_package_and_its_benchmarks_alone(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    tops = {name.split("/")[0] for name in names}
-    assert {top.removesuffix(".dist-info").split("-")[0] for top in tops} == {"fastloss"}
+    tops = {name.split("/")[0].split("-")[0] for name in names}
+    assert tops == {"fastloss", "fastloss_benchmarks"}
+    assert not [name for name in names if "results" in name or "/tests/" in name]
     assert {"fastloss/__init__.py", "fastloss/py.typed", "fastloss/_C.pyi"} <= set(names)
     assert sum(bool(re.fullmatch(r"fastloss/_C\..*\.so", name)) for name in names) == 1
 
