@@ -41,7 +41,7 @@ def sides(case: Case) -> dict[str, Side]:
         TWO_LOGITS: Side(_two_logits),
         CLOSED_FORM: Side(_closed_form),
         LOOP: Side(_loop, _row_settings),
-        COMPILE: Side(_compiled),
+        COMPILE: Side(_compiled, compiles=True),
     }
 
 

@@ -39,7 +39,7 @@ def sides(case: Case) -> dict[str, Side]:
         LOOP: Side(_loop, loops.settings),
         TORCH: Side(_torch),
         TORCH_CHUNKED: Side(_torch_chunked),
-        COMPILE: Side(_compiled),
+        COMPILE: Side(_compiled, compiles=True),
     }
 
 

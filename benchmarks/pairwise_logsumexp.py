@@ -34,7 +34,7 @@ def sides(case: Case) -> dict[str, Side]:
         FASTLOSS: Side(_fastloss),
         EAGER: Side(_eager),
         LOOP: Side(_loop, loops.settings),
-        COMPILE: Side(_compiled),
+        COMPILE: Side(_compiled, compiles=True),
     }
 
 

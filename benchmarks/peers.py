@@ -68,7 +68,7 @@ def _peer(package: str, factory: Factory, matrices: int = 1) -> Side:
             upstream = of_rows(case)
         return guarded(with_autograd(factory(case, inputs, module), inputs, mode, upstream))
 
-    return Side(build)
+    return Side(build, compiles=True)  # KeOps and Triton do
 
 
 def _info_nce_pytorch(case: Case, inputs: Inputs, module: Any) -> Loss:

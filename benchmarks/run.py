@@ -22,6 +22,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,25 +136,31 @@ def choose_settings(case: Case, names: list[str]) -> tuple[dict[str, Any], dict[
 
 
 def prepare(case: Case, mode: str, settings: dict[str, Any], skipped: dict[str, str]):
-    """Functions ready to time, and how far each one's result is from that of fastloss."""
+    """Functions ready to time, the seconds of their first calls, and how far each one's result is
+    from that of fastloss."""
     inputs, table = sides.inputs_of(case), sides.of(case)
     functions: dict[str, Any] = {}
+    first_calls: dict[str, float] = {}
     errors: dict[str, float | None] = {}
     expected = None
     for name in sorted(settings, key=lambda name: name != FASTLOSS):  # the one to compare with
         try:
             function = table[name].build(case, inputs, mode, settings[name])
+            if table[name].compiles:
+                function()
+            start = time.perf_counter()
+            result = function()
+            first_calls[name] = time.perf_counter() - start
         except sides.Unavailable as reason:
             skipped[name] = str(reason)
             continue
-        result = function()
         if name == FASTLOSS and result is not None:
             expected = tuple(part.detach() for part in result)
         errors[name] = sides.error_of(result, expected)
         if errors[name] is not None and not errors[name] <= sides.tolerance(case):
             raise AssertionError(f"{case.name}, {mode}: {name} differs by {errors[name]:.2g}")
         functions[name] = timing.synchronised(function, case.device)
-    return functions, errors
+    return functions, first_calls, errors
 
 
 def time_case(
@@ -164,9 +171,11 @@ def time_case(
     options: argparse.Namespace,
 ) -> list[Row]:
     skipped = dict(skipped)
-    functions, errors = prepare(case, mode, settings, skipped)
+    functions, first_calls, errors = prepare(case, mode, settings, skipped)
     budget = options.budget or (4 if options.quick else 10)
-    samples, calls = timing.interleave(functions, budget=budget, rounds=(3, 60))
+    samples, calls = timing.interleave(
+        functions, budget=budget, rounds=(3, 60), first_calls=first_calls
+    )
     rows: list[Row] = []
     for name in (*settings, *(name for name in skipped if name not in settings)):
         row: Row = {"case": case.name, "mode": mode, "side": name, **case.shape}

@@ -54,11 +54,13 @@ class Side:
     """One way to compute a case.
 
     `build(case, inputs, mode, setting)` prepares buffers and returns the function to time.
-    `settings(case)` lists what the sweep tries.
+    `settings(case)` lists what the sweep tries. The first call of a side that `compiles` tells
+    nothing of the next.
     """
 
     build: Callable[[Case, Inputs, str, Setting], Callable[[], Result]]
     settings: Callable[[Case], Sequence[Setting]] = _one_setting
+    compiles: bool = False
 
 
 def of(case: Case) -> dict[str, Side]:
@@ -147,13 +149,16 @@ def in_workspace(case: Case, function: Callable[[], Result]) -> Callable[[], Res
 
 
 def guarded(function: Callable[[], Result]) -> Callable[[], Result]:
-    """Call a compiler or a peer once; whatever stops it stops this side only."""
-    try:
-        function()
-    except Exception as error:
-        reason = str(error).strip().splitlines() or [""]
-        raise Unavailable(f"{type(error).__name__}: {reason[0][:120]}") from error
-    return function
+    """Whatever stops a compiler or a peer stops this side only."""
+
+    def run() -> Result:
+        try:
+            return function()
+        except Exception as error:
+            reason = str(error).strip().splitlines() or [""]
+            raise Unavailable(f"{type(error).__name__}: {reason[0][:120]}") from error
+
+    return run
 
 
 def require_memory(case: Case, mode: str, matrices: int = 1) -> None:

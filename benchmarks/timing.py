@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 MIN_SAMPLE = 5e-3  # seconds; quicker calls are repeated within one sample
+SLOW = 1.0  # seconds; in such a call a cold start is not seen
 
 
 def seconds_of(function: Callable[[], Any], calls: int = 1) -> float:
@@ -38,6 +39,7 @@ def interleave(
     *,
     budget: float,
     rounds: tuple[int, int],
+    first_calls: Mapping[str, float],
 ) -> tuple[dict[str, list[float]], dict[str, int]]:
     """Samples of each side (seconds per call, one a round) and the calls that make a sample.
 
@@ -45,8 +47,12 @@ def interleave(
         sides: functions without arguments, warm.
         budget: seconds that all rounds together should take.
         rounds: fewest and most rounds, whatever the budget.
+        first_calls: seconds that each side's first, cold call took.
     """
-    estimate = {name: seconds_of(function) for name, function in sides.items()}
+    estimate = {
+        name: first_calls[name] if first_calls[name] > SLOW else seconds_of(function)
+        for name, function in sides.items()
+    }
     calls = {name: max(1, round(MIN_SAMPLE / t + 0.5)) for name, t in estimate.items()}
     round_time = sum(estimate[name] * calls[name] for name in sides)
     count = min(max(int(budget / round_time), rounds[0]), rounds[1])
@@ -77,15 +83,18 @@ def ratios(numerator: Sequence[float], denominator: Sequence[float]) -> dict[str
 def fastest(candidates: Mapping[Any, Callable[[], Callable[[], Any]]]) -> Any:
     """The key of the quickest candidate; each value builds the function to time.
 
-    Judged after a first, cold call by the best of three, slower than a fifth of a second by one.
+    Judged after a first, cold call by the best of three, slower than a fifth of a second by one;
+    a slow one by its first call.
     """
     if len(candidates) == 1:
         return next(iter(candidates))
     best, best_time = None, float("inf")
     for key, build in candidates.items():
         function = build()
-        repeats = 3 if seconds_of(function) < 0.2 else 1
-        elapsed = min(seconds_of(function) for _ in range(repeats))
+        elapsed = seconds_of(function)
+        if elapsed < SLOW:
+            repeats = 3 if elapsed < 0.2 else 1
+            elapsed = min(seconds_of(function) for _ in range(repeats))
         if elapsed < best_time:
             best, best_time = key, elapsed
         del function  # its buffers, before the next one allocates
