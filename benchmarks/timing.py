@@ -10,6 +10,7 @@ from typing import Any
 
 MIN_SAMPLE = 5e-3  # seconds; quicker calls are repeated within one sample
 SLOW = 1.0  # seconds; in such a call a cold start is not seen
+LONG_ROUND = 15.0  # seconds; two such rounds must do
 
 
 def seconds_of(function: Callable[[], Any], calls: int = 1) -> float:
@@ -46,7 +47,7 @@ def interleave(
     Args:
         sides: functions without arguments, warm.
         budget: seconds that all rounds together should take.
-        rounds: fewest and most rounds, whatever the budget.
+        rounds: fewest and most rounds, whatever the budget; two if they are long.
         first_calls: seconds that each side's first, cold call took.
     """
     estimate = {
@@ -55,7 +56,8 @@ def interleave(
     }
     calls = {name: max(1, round(MIN_SAMPLE / t + 0.5)) for name, t in estimate.items()}
     round_time = sum(estimate[name] * calls[name] for name in sides)
-    count = min(max(int(budget / round_time), rounds[0]), rounds[1])
+    fewest = rounds[0] if round_time < LONG_ROUND else min(2, rounds[0])
+    count = min(max(int(budget / round_time), fewest), rounds[1])
 
     samples: dict[str, list[float]] = {name: [] for name in sides}
     order = list(sides)
