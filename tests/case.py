@@ -88,7 +88,7 @@ class Error:
         return self.name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Case:
     name: str  # one stem: fastloss.<name>, fastloss.reference.<name>, operators <name>_*
     module: str | None  # fastloss.nn.<module>
@@ -130,7 +130,7 @@ class Case:
     # (arguments, names requiring grad) → (least, most). None: it has none.
     products: Callable[[Arguments, tuple[str, ...]], tuple[int, int]] | None = None
 
-    def __str__(self):
+    def __repr__(self):
         return self.name
 
     @property
