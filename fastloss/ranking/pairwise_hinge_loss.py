@@ -98,5 +98,5 @@ def pairwise_hinge_loss(
     _checks.choice(op, "method", method, _arguments.METHODS)
     return _listwise.apply(
         op, (scores, labels, where, offsets, weights, list_weights),
-        (margin, power, pair_weight, method), reduction,
+        (margin, power, pair_weight == "label_diff", method), reduction,
     )  # fmt: skip
