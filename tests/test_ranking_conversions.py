@@ -162,7 +162,7 @@ def test_tf_ranking_pairwise(name, term):
 
 @pytest.mark.parametrize(
     ("name", "published"),
-    [("ranknet_loss", (0.39907944, 0.3109182)), ("pairwise_hinge_loss", (0.6, 0.41666666))],
+    [("ranknet_loss", (0.39906943, 0.3109182)), ("pairwise_hinge_loss", (0.6, 0.41666666))],
 )
 def test_tf_ranking_published_numbers(name, published):
     function = getattr(fastloss, name)

@@ -84,9 +84,7 @@ def pairwise_hinge_loss(
         algorithms for ranking with SVMs", Information Retrieval 13.
     """
     op = "pairwise_hinge_loss"
-    _arguments.check_lists(
-        op, scores, labels, where, offsets, weights, list_weights, reduction
-    )
+    _arguments.check_lists(op, scores, labels, where, offsets, weights, list_weights, reduction)
     margin = _checks.number(op, "margin", margin)
     if margin < 0:
         raise ValueError(f"{op}: margin must not be negative, got {margin}")

@@ -92,9 +92,7 @@ def ranknet_loss(
         Burges et al. 2005, "Learning to Rank using Gradient Descent", ICML.
     """
     op = "ranknet_loss"
-    _arguments.check_lists(
-        op, scores, labels, where, offsets, weights, list_weights, reduction
-    )
+    _arguments.check_lists(op, scores, labels, where, offsets, weights, list_weights, reduction)
     sigma = _checks.positive(op, "sigma", sigma)
     _checks.choice(op, "ties", ties, TIES)
     _checks.choice(op, "pair_weight", pair_weight, _arguments.PAIR_WEIGHTS)
