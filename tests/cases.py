@@ -18,3 +18,4 @@ CASES = (
     cases_linear_cross_entropy.CASE,
     cases_pairwise_logsumexp.CASE,
 )
+PAIRWISE = tuple(case for case in CASES if case.is_pairwise)
