@@ -8,6 +8,9 @@
 #include "engines/pairwise_torch.h"
 #include "engines/pointwise_torch.h"
 #include "engines/sampled_torch.h"
+#include "losses/binary_cross_entropy.h"
+#include "losses/binary_cross_entropy_with_logits.h"
+#include "losses/hinge_loss.h"
 #include "losses/registry.h"
 
 namespace py = pybind11;

@@ -56,11 +56,12 @@ class ElementsCpu {
  private:
   static constexpr int64_t kTask = 16 * kElementSpan;
 
+  // What is not given is an array of ones, so that no loop has a branch.
   struct Span {
     const T* input;
     const T* target;
-    const T* weight;           // null: 1
-    const T* positive_weight;  // null: 1
+    const T* weight;
+    const T* positive_weight;
   };
 
   int64_t tasks() const { return (in_.count + kTask - 1) / kTask; }
@@ -69,51 +70,59 @@ class ElementsCpu {
   void for_spans(const Work& work) const {
     host::for_each_task(tasks(), [&](int64_t task, int64_t) {
       simd::dispatch([&, task]() FASTLOSS_SIMD_LOOP {
-        T input[kElementSpan], target[kElementSpan];
+        T input[kElementSpan], target[kElementSpan], ones[kElementSpan];
+        std::fill_n(ones, kElementSpan, T(1));
         const int64_t last = std::min(in_.count, (task + 1) * kTask);
         for (int64_t first = task * kTask; first < last; first += kElementSpan) {
           const int64_t count = std::min(kElementSpan, last - first);
+          const T* const weight = in_.weight.from(first);
+          const T* const positive_weight = in_.positive_weight.from(first);
           work(task, first, count,
                Span{in_.input.span(first, count, input), in_.target.span(first, count, target),
-                    in_.weight.from(first), in_.positive_weight.from(first)});
+                    weight != nullptr ? weight : ones,
+                    positive_weight != nullptr ? positive_weight : ones});
         }
       });
     });
   }
 
-  FASTLOSS_HOST_DEVICE Element<T> element(const Span& span, int64_t i) const {
-    return loss_.at(span.input[i], span.target[i],
-                    span.positive_weight != nullptr ? span.positive_weight[i] : T(1));
-  }
-
   FASTLOSS_HOST_DEVICE Sums value_span(const Span& span, int64_t count, T* __restrict out) const {
-    const T* __restrict w = span.weight;
-    T loss = 0, weight = 0;
+    const T* __restrict input = span.input;
+    const T* __restrict target = span.target;
+    const T* __restrict weight = span.weight;
+    const T* __restrict positive_weight = span.positive_weight;
+    const Loss functor = loss_;
+    T loss = 0, weights = 0;
     int outside = 0;
-#pragma omp simd reduction(+ : loss, weight) reduction(| : outside)
+#pragma omp simd reduction(+ : loss, weights) reduction(| : outside)
     for (int64_t i = 0; i < count; ++i) {
-      const T factor = w != nullptr ? w[i] : T(1);
-      const T value = element(span, i).value;
-      outside |= !(Loss::takes_input(span.input[i]) & Loss::takes_target(span.target[i]));
-      out[i] = factor == T(0) ? T(0) : factor * value;
+      const T value = functor.at(input[i], target[i], positive_weight[i]).value;
+      outside |= !(Loss::takes_input(input[i]) & Loss::takes_target(target[i]));
+      out[i] = weight[i] == T(0) ? T(0) : weight[i] * value;
       loss += out[i];
-      weight += factor;
+      weights += weight[i];
     }
-    return {static_cast<double>(loss), static_cast<double>(weight), outside != 0};
+    return {static_cast<double>(loss), static_cast<double>(weights), outside != 0};
   }
 
   FASTLOSS_HOST_DEVICE void gradient_span(const Span& span, int64_t count,
                                           const Upstream<T>& upstream, int64_t first,
                                           T* __restrict out) const {
-    const T* __restrict w = span.weight;
-    const T* __restrict each = upstream.each != nullptr ? upstream.each + first : nullptr;
+    const T* __restrict input = span.input;
+    const T* __restrict target = span.target;
+    const T* __restrict weight = span.weight;
+    const T* __restrict positive_weight = span.positive_weight;
+    const Loss functor = loss_;
     const T all = upstream.all;
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) {
-      const T factor = w != nullptr ? w[i] : T(1);
-      const T derivative = factor * element(span, i).derivative;
-      out[i] = factor == T(0) ? T(0) : (each != nullptr ? each[i] : all) * derivative;
+      const T derivative = functor.at(input[i], target[i], positive_weight[i]).derivative;
+      out[i] = weight[i] == T(0) ? T(0) : all * (weight[i] * derivative);
     }
+    if (upstream.each == nullptr) return;
+    const T* __restrict each = upstream.each + first;
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) out[i] *= each[i];
   }
 
   const ElementsInput<T>& in_;
@@ -263,16 +272,26 @@ class RowsCpu {
       if (ignored(group.row + g)) return;
       const int64_t own = in_.target_class[group.row + g] - s.column;
       if (own >= 0 && own < s.count) {
-        if (own > 0) state.merge(loss_.push(z, nullptr, s.column, own));
         const int64_t next = own + 1;
+        if (own > 0) add(loss_.push(z, nullptr, s.column, own), s.column, state);
         if (next < s.count) {
-          state.merge(loss_.push(z + next, nullptr, s.column + next, s.count - next));
+          add(loss_.push(z + next, nullptr, s.column + next, s.count - next),
+              own > 0 ? s.column + next : s.column, state);
         }
         return;
       }
-      state.merge(loss_.push(z, nullptr, s.column, s.count));
+      add(loss_.push(z, nullptr, s.column, s.count), s.column, state);
     } else {
-      state.merge(loss_.push(z, s.target + g * s.stride, s.column, s.count));
+      add(loss_.push(z, s.target + g * s.stride, s.column, s.count), s.column, state);
+    }
+  }
+
+  // Most rows are one span: merging it with nothing would take as long as a few logits do.
+  FASTLOSS_HOST_DEVICE static void add(const State& span, int64_t column, State& state) {
+    if (column == 0) {
+      state = span;
+    } else {
+      state.merge(span);
     }
   }
 

@@ -8,7 +8,11 @@
 
 #include "engines/pointwise_cpu.h"
 #include "engines/values_torch.h"
-#include "losses/registry.h"
+#include "losses/binary_cross_entropy.h"
+#include "losses/binary_cross_entropy_with_logits.h"
+#include "losses/cross_entropy.h"
+#include "losses/hinge_loss.h"
+#include "losses/kl_div_with_logits.h"
 
 namespace fastloss {
 
@@ -154,13 +158,15 @@ at::Tensor elements_backward(const std::string& name, const at::Tensor& grad_los
   });
 }
 
-#define FASTLOSS_INSTANTIATE(stem, Functor)                                                     \
+#define FASTLOSS_INSTANTIATE(Functor)                                                     \
   template PointwiseResult elements_forward<Functor>(const std::string&, const ElementsTensors&, \
                                                      const std::string&);                       \
   template at::Tensor elements_backward<Functor>(const std::string&, const at::Tensor&,         \
                                                  const at::Tensor&, const ElementsTensors&,     \
                                                  const std::string&);
-FASTLOSS_ELEMENT_LOSSES(FASTLOSS_INSTANTIATE)
+FASTLOSS_INSTANTIATE(BinaryCrossEntropy)
+FASTLOSS_INSTANTIATE(BinaryCrossEntropyWithLogits)
+FASTLOSS_INSTANTIATE(HingeLoss)
 
 namespace {
 

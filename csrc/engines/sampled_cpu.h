@@ -245,7 +245,7 @@ class SampledSoftmaxCpu {
         along += where == nullptr || where[j] ? term[j] * score[j] : T(0);
       }
       // Without a negative the derivative is 0, whatever the positive.
-      const bool none = max == -math::kInfinity<T> && sum == T(0);
+      const bool none = sum == T(0);
       gradients.scale[row] =
           none ? 0.0 : static_cast<double>(factor * result.dpositive * own + share * along);
     }

@@ -7,7 +7,8 @@
 
 #include "engines/sampled_cpu.h"
 #include "engines/values_torch.h"
-#include "losses/registry.h"
+#include "losses/bpr_loss.h"
+#include "losses/pairwise_margin_loss.h"
 
 namespace fastloss {
 

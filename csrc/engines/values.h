@@ -76,7 +76,7 @@ struct Source {
   }
 
   T operator[](int64_t i) const {
-    T value;
+    T value = 0;
     return *span(i, 1, &value);
   }
 };

@@ -13,9 +13,21 @@
 // nothing to average.
 #pragma once
 
+#include "core/simd.h"
 #include "losses/softmax_row.h"
 
 namespace fastloss {
+
+// Calls body(weight_of) with the weights of a span's classes, null meaning that all are 1: one loop
+// for each, because a branch inside would keep it from becoming vector code.
+template <class T, class Body>
+FASTLOSS_HOST_DEVICE void with_class_weights(const T* __restrict weight, const Body& body) {
+  if (weight == nullptr) {
+    body([](int64_t) FASTLOSS_SIMD_LOOP { return T(1); });
+  } else {
+    body([weight](int64_t j) FASTLOSS_SIMD_LOOP { return weight[j]; });
+  }
+}
 
 // What both kinds of target need of the smoothing: the moments of the class weights.
 template <class T>
@@ -31,14 +43,16 @@ struct SmoothedClasses {
   FASTLOSS_HOST_DEVICE static SmoothedClasses of(const T* __restrict z, int64_t count,
                                                  const T* __restrict weight, T max) {
     T mass = 0, gap = 0, kept = 0;
+    with_class_weights(weight, [&](const auto& weight_of) FASTLOSS_SIMD_LOOP {
 #pragma omp simd reduction(+ : mass, gap, kept)
-    for (int64_t j = 0; j < count; ++j) {
-      const bool removed = z[j] == -math::kInfinity<T>;
-      const T w = removed ? T(0) : weight != nullptr ? weight[j] : T(1);
-      mass += w;
-      gap += removed ? T(0) : w * (max - z[j]);
-      kept += removed ? T(0) : T(1);
-    }
+      for (int64_t j = 0; j < count; ++j) {
+        const bool removed = z[j] == -math::kInfinity<T>;
+        const T w = weight_of(j);
+        mass += removed ? T(0) : w;
+        gap += removed ? T(0) : w * (max - z[j]);
+        kept += removed ? T(0) : T(1);
+      }
+    });
     return {{mass, gap}, kept};
   }
 };
@@ -88,30 +102,28 @@ struct CrossEntropy {
 
   FASTLOSS_HOST_DEVICE Row finish(const State& others, T target, int64_t column) const {
     const bool removed = target == -math::kInfinity<T>;
-    const bool alone = others.lse.value() == -math::kInfinity<T>;
+    const bool alone = others.lse.sum == T(0);
     if (removed && alone) return {};
-    using std::log;
-    const T log_others = log(others.lse.sum);  // relative to their maximum
+    const T log_others = math::log(others.lse.sum);  // relative to their maximum
     const T gap = alone ? -math::kInfinity<T> : (others.lse.max - target) + log_others;
+    const auto both = math::logistic(gap);
     const T larger = others.lse.max > target ? others.lse.max : target;
     // lse less the maximum of the others, and less that of all.
-    const T lift = alone ? T(0) : log_others + (removed ? T(0) : math::softplus(-gap));
-    const T log_sum = alone ? T(0) : larger == target ? math::softplus(gap) : lift;
-    const Normaliser<T> normaliser{larger, log_sum};
+    const T lift = alone ? T(0) : log_others + both.softplus_minus;
+    const Normaliser<T> normaliser{larger, larger == target ? both.softplus : lift};
 
     const T weight = weight_of(column), kept = (T(1) - smoothing) * weight;
-    const T loss = math::softplus(gap);
     // A class of weight 0 costs nothing, not even where its loss is infinite.
-    const T own = kept == T(0) ? T(0) : kept * loss;
-    const T down = kept * math::sigmoid(gap);
+    const T own = kept == T(0) ? T(0) : kept * both.softplus;
+    const T down = kept * both.sigmoid;
     if (!(smoothing > T(0))) return {own, normaliser, kept, T(0), -down};
     const Moments<T>& all = others.classes.weights;
     const T counted = removed ? T(0) : weight;
     const T u = smoothing / (others.classes.count + (removed ? T(0) : T(1)));
-    const T sum = all.gap + all.mass * lift + (counted == T(0) ? T(0) : counted * loss);
+    const T sum = all.gap + all.mass * lift + (counted == T(0) ? T(0) : counted * both.softplus);
     const T mass = all.mass + counted;
     return {own + u * sum, normaliser, kept + u * mass, u,
-            -down + u * (mass * math::sigmoid(-gap) - counted)};
+            -down + u * (mass * both.sigmoid_minus - counted)};
   }
 
   // Every column; the target's is to be replaced by factor · dtarget.
@@ -122,12 +134,12 @@ struct CrossEntropy {
 #pragma omp simd
     for (int64_t j = 0; j < count; ++j) dscore[j] = share * normaliser.probability(z[j]);
     if (!(smoothing > T(0))) return;
-    const T* __restrict weight = weights_from(column);
+    with_class_weights(weights_from(column), [&](const auto& weight_of) FASTLOSS_SIMD_LOOP {
 #pragma omp simd
-    for (int64_t j = 0; j < count; ++j) {
-      const T w = weight != nullptr ? weight[j] : T(1);
-      dscore[j] -= z[j] == -math::kInfinity<T> ? T(0) : u * w;
-    }
+      for (int64_t j = 0; j < count; ++j) {
+        dscore[j] -= z[j] == -math::kInfinity<T> ? T(0) : u * weight_of(j);
+      }
+    });
   }
 };
 
@@ -169,12 +181,14 @@ struct SoftCrossEntropy {
     const T max = LseState<T>::shift(lse.max);
     const T* __restrict weight = class_weight != nullptr ? class_weight + column : nullptr;
     T mass = 0, gap = 0;
+    with_class_weights(weight, [&](const auto& weight_of) FASTLOSS_SIMD_LOOP {
 #pragma omp simd reduction(+ : mass, gap)
-    for (int64_t j = 0; j < count; ++j) {
-      const T q = (weight != nullptr ? weight[j] : T(1)) * target[j];
-      mass += q;
-      gap += weighted_gap(q, max, z[j]);
-    }
+      for (int64_t j = 0; j < count; ++j) {
+        const T q = weight_of(j) * target[j];
+        mass += q;
+        gap += weighted_gap(q, max, z[j]);
+      }
+    });
     const Moments<T> own{mass, gap};
     if (!(smoothing > T(0))) return {lse, own, {}};
     return {lse, own, SmoothedClasses<T>::of(z, count, weight, max)};
@@ -199,12 +213,13 @@ struct SoftCrossEntropy {
     const T share = factor * row.share, kept = factor * (T(1) - smoothing);
     const T u = factor * row.uniform;
     const T* __restrict weight = class_weight != nullptr ? class_weight + column : nullptr;
+    with_class_weights(weight, [&](const auto& weight_of) FASTLOSS_SIMD_LOOP {
 #pragma omp simd
-    for (int64_t j = 0; j < count; ++j) {
-      const T w = weight != nullptr ? weight[j] : T(1);
-      const T uniform = z[j] == -math::kInfinity<T> ? T(0) : u;
-      dscore[j] = share * normaliser.probability(z[j]) - w * (kept * target[j] + uniform);
-    }
+      for (int64_t j = 0; j < count; ++j) {
+        const T q = kept * target[j] + (z[j] == -math::kInfinity<T> ? T(0) : u);
+        dscore[j] = share * normaliser.probability(z[j]) - weight_of(j) * q;
+      }
+    });
   }
 };
 

@@ -20,13 +20,11 @@ struct SampledSoftmaxLoss {
   };
 
   FASTLOSS_HOST_DEVICE static Row finish(const LseState<T>& negatives, T positive) {
-    using std::log;
-    if (negatives.value() == -math::kInfinity<T>) {
+    if (negatives.sum == T(0)) {
       return {positive != positive ? positive : T(0), T(0), T(0)};
     }
-    const T gap = (negatives.max - positive) + log(negatives.sum);
-    const T down = math::sigmoid(gap);
-    return {math::softplus(gap), -down, down / negatives.sum};
+    const auto both = math::logistic((negatives.max - positive) + math::log(negatives.sum));
+    return {both.softplus, -both.sigmoid, both.sigmoid / negatives.sum};
   }
 };
 

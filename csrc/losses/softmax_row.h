@@ -35,9 +35,8 @@ struct Normaliser {
   T log_sum = math::kInfinity<T>;  // +inf: a row without logits, all probabilities 0
 
   static FASTLOSS_HOST_DEVICE Normaliser of(const LseState<T>& lse) {
-    using std::log;
-    if (lse.value() == -math::kInfinity<T>) return {};
-    return {LseState<T>::shift(lse.max), log(lse.sum)};
+    if (lse.sum == T(0)) return {};
+    return {LseState<T>::shift(lse.max), math::log(lse.sum)};
   }
   FASTLOSS_HOST_DEVICE bool counts() const { return !(log_sum == math::kInfinity<T>); }
   FASTLOSS_HOST_DEVICE T log_probability(T z) const { return (z - max) - log_sum; }
