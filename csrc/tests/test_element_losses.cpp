@@ -1,5 +1,7 @@
 // Losses of one score or of one pair: the hand-written derivative is the derivative, nothing is
 // lost at the ends, kinks have derivative 0.
+#include <initializer_list>
+
 #include "check.h"
 #include "dual.h"
 #include "losses/binary_cross_entropy.h"
