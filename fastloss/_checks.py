@@ -88,6 +88,52 @@ def vector(
     shape(op, name, value, (rows.shape[0],))
 
 
+def beside(
+    op: str,
+    name: str,
+    value: object,
+    like: Tensor,
+    expected: tuple[Any, ...],
+    *,
+    of: str,
+    why: str = "",
+    integer: bool = False,
+) -> Tensor:
+    """Check a tensor of numbers without gradient that stands beside the scores `like`: floating of
+    any dtype, with `integer` also integers and booleans."""
+    value = tensor(op, name, value)
+    if value.dtype.is_complex or not (integer or value.dtype.is_floating_point):
+        kind = "a tensor of numbers" if integer else "a floating tensor"
+        raise TypeError(f"{op}: {name} must be {kind}, got {value.dtype}")
+    device(op, name, value, like, of)
+    shape(op, name, value, expected, why)
+    no_grad(op, name, value)
+    return value
+
+
+def indices(
+    op: str, name: str, value: object, like: Tensor, expected: tuple[Any, ...], *, of: str, why: str
+) -> None:
+    """Check an int64 tensor that stands beside the scores `like`."""
+    value = tensor(op, name, value)
+    if value.dtype != torch.int64:
+        raise TypeError(f"{op}: {name} must be int64 or probabilities, got {value.dtype}")
+    device(op, name, value, like, of)
+    shape(op, name, value, expected, why)
+
+
+def mask(
+    op: str, name: str, value: object, like: Tensor, expected: tuple[Any, ...], of: str
+) -> Tensor:
+    """Check a boolean tensor, True where `like` holds a real item."""
+    value = tensor(op, name, value)
+    if value.dtype != torch.bool:
+        raise TypeError(f"{op}: {name} must be boolean, got {value.dtype}")
+    device(op, name, value, like, of)
+    shape(op, name, value, expected, f" as {of}")
+    return value
+
+
 def no_grad(op: str, name: str, value: Tensor | None) -> None:
     if value is not None and value.requires_grad:
         raise ValueError(f"{op}: {name} must not require grad: no gradient is defined for it")

@@ -1,7 +1,19 @@
-"""Ranking losses: the items of a list by their scores."""
+"""Ranking losses: the items of a list by their scores, or positives above negatives."""
 
+from .bpr_loss import bpr_loss
+from .hinge_loss import hinge_loss
 from .listnet_loss import listnet_loss
 from .pairwise_hinge_loss import pairwise_hinge_loss
+from .pairwise_margin_loss import pairwise_margin_loss
 from .ranknet_loss import ranknet_loss
+from .sampled_softmax_loss import sampled_softmax_loss
 
-__all__ = ["listnet_loss", "pairwise_hinge_loss", "ranknet_loss"]
+__all__ = [
+    "bpr_loss",
+    "hinge_loss",
+    "listnet_loss",
+    "pairwise_hinge_loss",
+    "pairwise_margin_loss",
+    "ranknet_loss",
+    "sampled_softmax_loss",
+]
