@@ -11,6 +11,7 @@ inline int64_t bytes_live = 0;
 inline int64_t bytes_peak = 0;
 inline int64_t adds = 0;
 inline int64_t thread_count = 1;
+inline bool forwards = false;
 
 inline void* allocate(int64_t bytes) {
   auto* memory = static_cast<int64_t*>(std::aligned_alloc(64, (bytes + 127) / 64 * 64));
@@ -28,9 +29,12 @@ inline void release(void* memory) {
 
 inline int64_t threads() { return thread_count; }
 
-// Back to front and with changing slots: nothing may depend on the order.
+// Back to front unless told, and with changing slots: nothing may depend on the order.
 inline void for_each_task(int64_t tasks, const std::function<void(int64_t, int64_t)>& task) {
-  for (int64_t index = tasks - 1; index >= 0; --index) task(index, index % thread_count);
+  for (int64_t i = tasks - 1; i >= 0; --i) {
+    const int64_t index = forwards ? tasks - 1 - i : i;
+    task(index, index % thread_count);
+  }
 }
 
 template <class T>
