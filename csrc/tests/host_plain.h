@@ -1,6 +1,7 @@
 // engines/host.h without torch: one thread, plain loops. It also records what it is asked for.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "engines/host.h"
@@ -36,6 +37,16 @@ inline void for_each_task(int64_t tasks, const std::function<void(int64_t, int64
     task(index, index % thread_count);
   }
 }
+
+template <class T>
+void plain_sort(T* keys, int64_t* order, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) order[i] = i;
+  std::stable_sort(order, order + count,
+                   [keys](int64_t a, int64_t b) { return keys[a] < keys[b]; });
+  std::sort(keys, keys + count);
+}
+inline void sort(int32_t* keys, int64_t* order, int64_t count) { plain_sort(keys, order, count); }
+inline void sort(int64_t* keys, int64_t* order, int64_t count) { plain_sort(keys, order, count); }
 
 template <class T>
 void plain_multiply(int64_t rows, int64_t cols, int64_t inner, const T* a, int64_t lda, const T* b,

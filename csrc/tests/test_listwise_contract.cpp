@@ -192,7 +192,7 @@ void test_long_list() {
         host::thread_count = threads;
         host::forwards = forwards;
         Lists lists;
-        lists.lists = 1, lists.length = 10000;
+        lists.lists = 1, lists.length = method == PairMethod::kPairs ? 5000 : 40000;
         for (int64_t i = 0; i < lists.length; ++i) {
           lists.score.push_back(std::sin(static_cast<double>(i * i)));
           lists.label.push_back(static_cast<double>(i * 7919 % 13));
@@ -202,7 +202,7 @@ void test_long_list() {
         outcomes.push_back(run(lists,
                                RankNetLoss<double>(RankNetOptions{.rules = {true, false, method}}),
                                ListReduction::kMean));
-        CHECK(host::bytes_peak - before <= 320 * lists.length);
+        CHECK(host::bytes_peak - before <= 400 * lists.length);
       }
     }
     for (const Outcome& other : outcomes) {
