@@ -23,6 +23,8 @@ def threads(count):
 
 
 def variants(case):
+    if not case.is_pairwise:
+        return case.few_variants
     return [v for v in case.variants if v.kind in ("plain", "smoothing all", "all", "dim 0 all")]
 
 

@@ -110,6 +110,24 @@ def test_long_lists(kind, labels, n):
                 assert error <= bound * gradient.abs().max(), (dtype, offset, method)
 
 
+@pytest.mark.parametrize("method", ["pairs", "sorted"])
+@pytest.mark.parametrize("case", PAIR_SUMS, ids=str)
+def test_the_number_of_threads_changes_no_bit(case, method):
+    """One list long enough for all threads: the order of its sums is its own."""
+    scores, labels = long_list("labels_real", 9_000)
+    arguments = {"scores": scores, "labels": labels, "method": method}
+    before, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            results.append(run(case.function, arguments, ("scores",), torch.tensor(1.0)))
+    finally:
+        torch.set_num_threads(before)
+    for result in results[1:]:
+        assert torch.equal(result.loss, results[0].loss)
+        assert torch.equal(result.gradients["scores"], results[0].gradients["scores"])
+
+
 # -------------------------------------------------------------------------------------- mean_list
 
 

@@ -322,7 +322,8 @@ def test_clip_scale_is_clamped():
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_python_runs_meanwhile(case):
     """The GIL is released: this thread keeps ticking while another computes a loss."""
-    arguments = case.arguments(case.variants[0], case.large, torch.float32)
+    size = case.large.resized(n=3 * case.large.n)  # a call takes many ticks
+    arguments = case.arguments(case.variants[0], size, torch.float32)
     names = case.may_require_grad(arguments)
     ticks, done = 0, threading.Event()
     errors = []
