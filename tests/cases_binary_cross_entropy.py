@@ -68,7 +68,7 @@ def edges():
     def certain(right):
         def change(i):
             target = (i["labels"] > 0).to(i["input"].dtype)
-            return {"input": target if right else 1 - target, "target": target}
+            return {"input": target.clone() if right else 1 - target, "target": target}
 
         return change
 

@@ -52,7 +52,8 @@ class SampledPairsCpu {
   // gets the terms.
   double forward(const RowWeights<T>& weights, T* losses,
                  const SampledGradients<T>& gradients) const {
-    if (in_.positives == 1 && in_.negatives <= kShort) return short_rows(weights, losses, gradients);
+    if (in_.positives == 1 && in_.negatives <= kShort)
+      return short_rows(weights, losses, gradients);
     const int64_t width = in_.positives + in_.negatives;
     const host::Buffer<T> scratch(host::threads() * 2 * width);
     return detail::sum_over_rows(
@@ -111,8 +112,8 @@ class SampledPairsCpu {
     const Side negative =
         side(in_.negative, in_.negative_where, row, n, values + p, derivatives + p);
     // The longer side runs in the inner loop.
-    const double total = positive.kept > negative.kept ? sum<-1>(negative, positive)
-                                                       : sum<1>(positive, negative);
+    const double total =
+        positive.kept > negative.kept ? sum<-1>(negative, positive) : sum<1>(positive, negative);
     if (gradients.positive != nullptr) spread(positive, -factor, gradients.positive + row * p);
     if (gradients.negative != nullptr) spread(negative, factor, gradients.negative + row * n);
     return total;
@@ -169,9 +170,8 @@ class SampledPairsCpu {
     });
   }
 
-  FASTLOSS_HOST_DEVICE double short_block(int64_t first, int64_t rows,
-                                          const RowWeights<T>& weights, T* losses,
-                                          const SampledGradients<T>& gradients) const {
+  FASTLOSS_HOST_DEVICE double short_block(int64_t first, int64_t rows, const RowWeights<T>& weights,
+                                          T* losses, const SampledGradients<T>& gradients) const {
     T stored_positives[kSpan], stored_negatives[kSpan], gaps[kSpan], factors[kSpan], kept[kSpan];
     T values[kSpan], slopes[kSpan];
     const int64_t n = in_.negatives, pairs = rows * n;
@@ -182,8 +182,8 @@ class SampledPairsCpu {
     const bool* __restrict negative_where =
         in_.negative_where != nullptr ? in_.negative_where + first * n : nullptr;
     for (int64_t r = 0; r < rows; ++r) {
-      const bool real = (weights.weight(first + r) != T(0)) &
-                        (positive_where == nullptr || positive_where[r]);
+      const bool real =
+          (weights.weight(first + r) != T(0)) & (positive_where == nullptr || positive_where[r]);
       std::fill_n(gaps + r * n, n, positive[r]);
       std::fill_n(factors + r * n, n, weights.factor(first + r));
       std::fill_n(kept + r * n, n, real ? T(1) : T(0));

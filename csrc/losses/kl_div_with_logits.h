@@ -4,8 +4,8 @@
 //     L = Σ_c t_c (log t_c − log p_c),      ∂L/∂z_c = (Σ t) p_c − t_c,
 // the gradient of cross-entropy, whose entropy term does not depend on z. Reverse, KL(p ‖ t):
 //     L = Σ_c p_c (log p_c − log t_c),      ∂L/∂z_c = p_c (log p_c − log t_c − L),
-// because ∂p_c/∂z_j = p_c ([j = c] − p_j) and Σ_c p_c ∂log p_c/∂z_j = 0. 0 · log 0 = 0: a class with
-// t_c = 0 (forward) or p_c = 0 (reverse) adds nothing. Logits enter relative to their maximum
+// because ∂p_c/∂z_j = p_c ([j = c] − p_j) and Σ_c p_c ∂log p_c/∂z_j = 0. 0 · log 0 = 0: a class
+// with t_c = 0 (forward) or p_c = 0 (reverse) adds nothing. Logits enter relative to their maximum
 // (softmax_row.h), log t_c in the same term, so that what cancels, cancels class by class.
 #pragma once
 
@@ -21,9 +21,7 @@ struct KlTarget {
   FASTLOSS_HOST_DEVICE bool takes(T target) const {
     return is_log ? !(target > T(0.0078125)) : is_probability(target);
   }
-  FASTLOSS_HOST_DEVICE T probability(T target) const {
-    return is_log ? math::exp(target) : target;
-  }
+  FASTLOSS_HOST_DEVICE T probability(T target) const { return is_log ? math::exp(target) : target; }
   FASTLOSS_HOST_DEVICE T log(T target) const { return is_log ? target : math::log(target); }
 };
 

@@ -25,8 +25,8 @@ def binary_cross_entropy_with_logits(
     """
     target = target.to(input.dtype)
     own = target if pos_weight is None else pos_weight * target
-    loss = _term(own, F.softplus(-input, threshold=math.inf))
-    loss = loss + _term(1 - target, F.softplus(input, threshold=math.inf))
+    loss = _term(own, -F.logsigmoid(input))
+    loss = loss + _term(1 - target, -F.logsigmoid(-input))
     return reduce_elements(loss, weight, reduction, divide_by_weights=False)
 
 
