@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 import bad_arguments as bad
+import fastloss.reference
 from bad_arguments import LONG, put, shape
 from case import Case, Edge, Error, Invariance, Variant
 from scores import (
@@ -109,7 +110,10 @@ def variants():
 
 
 def eager(input, target, *, ignore_index=-100, **options):
-    """torch's own. It cannot ignore nothing: no class is the smallest int64."""
+    """torch's own, where it has numbers. It ignores something: no class is the smallest int64."""
+    if not input.isfinite().all():
+        options |= {"ignore_index": ignore_index}
+        return fastloss.reference.cross_entropy(input, target, **options)
     ignore_index = -(2**63) if ignore_index is None else ignore_index
     return F.cross_entropy(input, target, ignore_index=ignore_index, **options)
 

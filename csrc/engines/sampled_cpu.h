@@ -257,6 +257,9 @@ class SampledSoftmaxCpu {
       return T(0);
     }
     const T scale = in_.scale;
+    const T own = in_.positive[row];
+    // Differences to the positive: scores far from 0 lose nothing when they are scaled.
+    const T base = own - own == T(0) ? own : T(0);
     const T* __restrict score = in_.negative.span(row * n, n, stored);
     const T* __restrict log_q = in_.negative_log_q ? in_.negative_log_q + row * n : nullptr;
     const bool* __restrict where = in_.negative_where ? in_.negative_where + row * n : nullptr;
@@ -265,7 +268,7 @@ class SampledSoftmaxCpu {
     T max = -math::kInfinity<T>;
 #pragma omp simd reduction(max : max)
     for (int64_t j = 0; j < n; ++j) {
-      const T z = score[j] * scale - (log_q != nullptr ? log_q[j] : T(0));
+      const T z = (score[j] - base) * scale - (log_q != nullptr ? log_q[j] : T(0));
       term[j] = where == nullptr || where[j] ? z : -math::kInfinity<T>;
       max = term[j] > max ? term[j] : max;
     }
@@ -276,8 +279,7 @@ class SampledSoftmaxCpu {
       term[j] = math::exp_up_to_0(term[j] - reference);
       sum += term[j];
     }
-    const T own = in_.positive[row];
-    const T z = own * scale - (in_.positive_log_q != nullptr ? in_.positive_log_q[row] : T(0));
+    const T z = (own - base) * scale - (in_.positive_log_q != nullptr ? in_.positive_log_q[row] : T(0));
     const auto result = SampledSoftmaxLoss<T>::finish({max, sum}, z);
 
     if (gradients.positive != nullptr) gradients.positive[row] = factor * scale * result.dpositive;
@@ -286,12 +288,12 @@ class SampledSoftmaxCpu {
       T along = 0;
 #pragma omp simd reduction(+ : along)
       for (int64_t j = 0; j < n; ++j) {
-        along += where == nullptr || where[j] ? term[j] * score[j] : T(0);
+        along += where == nullptr || where[j] ? term[j] * (score[j] - base) : T(0);
       }
       // Without a negative the derivative is 0, whatever the positive.
       const bool none = sum == T(0);
       gradients.scale[row] =
-          none ? 0.0 : static_cast<double>(factor * result.dpositive * own + share * along);
+          none ? 0.0 : static_cast<double>(factor * result.dpositive * (own - base) + share * along);
     }
     if (gradients.negative != nullptr) {
       const T share = factor * scale * result.share;

@@ -137,7 +137,7 @@ void test_elements(int64_t count, StoredType type) {
     values[i] = static_cast<float>(i % 100);
     narrow[i] = BFloat16::round(values[i]);
   }
-  const int64_t period = std::min<int64_t>(count, 3);
+  const int64_t period = count < 3 ? 1 : 3;
   std::vector<float> weight(period + kElementSpan);
   for (size_t i = 0; i < weight.size(); ++i) weight[i] = static_cast<float>(i % period);
   const bool half = type == StoredType::kBFloat16;

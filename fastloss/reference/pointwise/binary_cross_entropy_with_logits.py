@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..reduction import reduce_elements
+from ..reduction import reduce_elements, without_unweighted
 
 
 def binary_cross_entropy_with_logits(
@@ -23,6 +23,7 @@ def binary_cross_entropy_with_logits(
 
     Stores both logarithms. Gradients come from autograd and may be differentiated again.
     """
+    input = without_unweighted(input, weight, 0.0)
     target = target.to(input.dtype)
     own = target if pos_weight is None else pos_weight * target
     loss = _term(own, -F.logsigmoid(input))
