@@ -11,7 +11,6 @@ import fastloss.reference
 from case import Case, Edge, Invariance, Variant
 from scores import (
     INF,
-    along,
     beside_errors,
     edge,
     rows_permuted,
@@ -127,7 +126,7 @@ CASE = Case(
     eager=eager,
     invariances=(
         rows_permuted("input", "target", "weight"),
-        Invariance("columns permuted", along(1, "input", "target", "weight")),
+        elements.columns_permuted("input", "target", "weight"),
         Invariance("mirrored", _mirror),
     ),
     edges=tuple(edges()),

@@ -134,7 +134,7 @@ void test_elements(int64_t count, StoredType type) {
   std::vector<float> values(count), target(count, 0.5f), each(count), gradient(count, -7);
   std::vector<BFloat16> narrow(count), narrow_gradient(count);
   for (int64_t i = 0; i < count; ++i) {
-    values[i] = static_cast<float>(i % 100);
+    values[i] = static_cast<float>(i % 90);
     narrow[i] = BFloat16::round(values[i]);
   }
   const int64_t period = count < 3 ? 1 : 3;
