@@ -159,14 +159,15 @@ struct KlDivReverse {
                                             const T* __restrict target, int64_t count) {
     const T max = max_of(z, count);
     const T reference = LseState<T>::shift(max);
-    T sum = 0, cross = 0;
+    // In double: the value is a small difference of what these sums stand for.
+    double sum = 0, cross = 0;
 #pragma omp simd reduction(+ : sum, cross)
     for (int64_t j = 0; j < count; ++j) {
       const T gap = z[j] - reference, e = math::exp_up_to_0(gap);
-      sum += e;
-      cross += e == T(0) ? T(0) : e * (gap - as.log(target[j]));
+      sum += static_cast<double>(e);
+      cross += static_cast<double>(e == T(0) ? T(0) : e * (gap - as.log(target[j])));
     }
-    return {{max, sum}, cross};
+    return {{max, static_cast<T>(sum)}, static_cast<T>(cross)};
   }
 
   FASTLOSS_HOST_DEVICE static void dscores_as(KlTarget<T> as, const T* __restrict z,
