@@ -52,7 +52,8 @@ class SampledPairsCpu {
   // gets the terms.
   double forward(const RowWeights<T>& weights, T* losses,
                  const SampledGradients<T>& gradients) const {
-    if (in_.positives == 1 && in_.negatives <= kShort) return short_rows(weights, losses, gradients);
+    if (in_.positives == 1 && in_.negatives <= kShort)
+      return short_rows(weights, losses, gradients);
     const int64_t width = in_.positives + in_.negatives;
     const host::Buffer<T> scratch(host::threads() * 2 * width);
     return detail::sum_over_rows(
@@ -111,8 +112,8 @@ class SampledPairsCpu {
     const Side negative =
         side(in_.negative, in_.negative_where, row, n, values + p, derivatives + p);
     // The longer side runs in the inner loop.
-    const double total = positive.kept > negative.kept ? sum<-1>(negative, positive)
-                                                       : sum<1>(positive, negative);
+    const double total =
+        positive.kept > negative.kept ? sum<-1>(negative, positive) : sum<1>(positive, negative);
     if (gradients.positive != nullptr) spread(positive, -factor, gradients.positive + row * p);
     if (gradients.negative != nullptr) spread(negative, factor, gradients.negative + row * n);
     return total;
@@ -169,9 +170,8 @@ class SampledPairsCpu {
     });
   }
 
-  FASTLOSS_HOST_DEVICE double short_block(int64_t first, int64_t rows,
-                                          const RowWeights<T>& weights, T* losses,
-                                          const SampledGradients<T>& gradients) const {
+  FASTLOSS_HOST_DEVICE double short_block(int64_t first, int64_t rows, const RowWeights<T>& weights,
+                                          T* losses, const SampledGradients<T>& gradients) const {
     T stored_positives[kSpan], stored_negatives[kSpan], gaps[kSpan], factors[kSpan], kept[kSpan];
     T values[kSpan], slopes[kSpan];
     const int64_t n = in_.negatives, pairs = rows * n;
@@ -182,8 +182,8 @@ class SampledPairsCpu {
     const bool* __restrict negative_where =
         in_.negative_where != nullptr ? in_.negative_where + first * n : nullptr;
     for (int64_t r = 0; r < rows; ++r) {
-      const bool real = (weights.weight(first + r) != T(0)) &
-                        (positive_where == nullptr || positive_where[r]);
+      const bool real =
+          (weights.weight(first + r) != T(0)) & (positive_where == nullptr || positive_where[r]);
       std::fill_n(gaps + r * n, n, positive[r]);
       std::fill_n(factors + r * n, n, weights.factor(first + r));
       std::fill_n(kept + r * n, n, real ? T(1) : T(0));
@@ -257,6 +257,9 @@ class SampledSoftmaxCpu {
       return T(0);
     }
     const T scale = in_.scale;
+    const T own = in_.positive[row];
+    // Differences to the positive: scores far from 0 lose nothing when they are scaled.
+    const T base = own - own == T(0) ? own : T(0);
     const T* __restrict score = in_.negative.span(row * n, n, stored);
     const T* __restrict log_q = in_.negative_log_q ? in_.negative_log_q + row * n : nullptr;
     const bool* __restrict where = in_.negative_where ? in_.negative_where + row * n : nullptr;
@@ -265,7 +268,7 @@ class SampledSoftmaxCpu {
     T max = -math::kInfinity<T>;
 #pragma omp simd reduction(max : max)
     for (int64_t j = 0; j < n; ++j) {
-      const T z = score[j] * scale - (log_q != nullptr ? log_q[j] : T(0));
+      const T z = (score[j] - base) * scale - (log_q != nullptr ? log_q[j] : T(0));
       term[j] = where == nullptr || where[j] ? z : -math::kInfinity<T>;
       max = term[j] > max ? term[j] : max;
     }
@@ -276,8 +279,7 @@ class SampledSoftmaxCpu {
       term[j] = math::exp_up_to_0(term[j] - reference);
       sum += term[j];
     }
-    const T own = in_.positive[row];
-    const T z = own * scale - (in_.positive_log_q != nullptr ? in_.positive_log_q[row] : T(0));
+    const T z = (own - base) * scale - (in_.positive_log_q != nullptr ? in_.positive_log_q[row] : T(0));
     const auto result = SampledSoftmaxLoss<T>::finish({max, sum}, z);
 
     if (gradients.positive != nullptr) gradients.positive[row] = factor * scale * result.dpositive;
@@ -286,12 +288,12 @@ class SampledSoftmaxCpu {
       T along = 0;
 #pragma omp simd reduction(+ : along)
       for (int64_t j = 0; j < n; ++j) {
-        along += where == nullptr || where[j] ? term[j] * score[j] : T(0);
+        along += where == nullptr || where[j] ? term[j] * (score[j] - base) : T(0);
       }
       // Without a negative the derivative is 0, whatever the positive.
       const bool none = sum == T(0);
       gradients.scale[row] =
-          none ? 0.0 : static_cast<double>(factor * result.dpositive * own + share * along);
+          none ? 0.0 : static_cast<double>(factor * result.dpositive * (own - base) + share * along);
     }
     if (gradients.negative != nullptr) {
       const T share = factor * scale * result.share;

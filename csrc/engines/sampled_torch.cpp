@@ -96,7 +96,8 @@ class SampledCall {
   const bool* where(const char* argument, const std::optional<at::Tensor>& tensor,
                     at::IntArrayRef shape) {
     if (!tensor) return nullptr;
-    return hold(guarded(name_, argument, *tensor, at::kBool, shape)).template const_data_ptr<bool>();
+    return hold(guarded(name_, argument, *tensor, at::kBool, shape))
+        .template const_data_ptr<bool>();
   }
 
   template <class Count>
@@ -114,8 +115,8 @@ class SampledCall {
 
   SampledResult make(bool none) const {
     const auto dtype = accumulated_dtype<T>;
-    const std::vector<int64_t> reduced = none ? std::vector<int64_t>{input.rows}
-                                              : std::vector<int64_t>{};
+    const std::vector<int64_t> reduced =
+        none ? std::vector<int64_t>{input.rows} : std::vector<int64_t>{};
     SampledResult result{at::empty(reduced, dtype)};
     const std::vector<int64_t> shapes[] = {
         {input.rows, input.positives}, {input.rows, input.negatives}, reduced};
@@ -190,8 +191,8 @@ SampledResult sampled_softmax_loss_forward(const SampledTensors& tensors,
     const double scale = 1 / temperature;
     in.scale = static_cast<T>(scale);
     // s / τ: ∂/∂τ = −scale² · ∂/∂scale.
-    return call.forward(SampledSoftmaxCpu<T>(in), [](int64_t) { return 1.0; },
-                        static_cast<T>(-scale * scale));
+    return call.forward(
+        SampledSoftmaxCpu<T>(in), [](int64_t) { return 1.0; }, static_cast<T>(-scale * scale));
   });
 }
 

@@ -136,8 +136,15 @@ int main() {
     return log(sum) - z;
   };
   for (const bool masked : {false, true}) {
-    for (const auto& [p, n] : {std::pair<int64_t, int64_t>{1, 1}, {1, 20}, {1, 70}, {20, 1}, {3, 5},
-                               {5, 3}, {0, 4}, {4, 0}, {1, 0}}) {
+    for (const auto& [p, n] : {std::pair<int64_t, int64_t>{1, 1},
+                               {1, 20},
+                               {1, 70},
+                               {20, 1},
+                               {3, 5},
+                               {5, 3},
+                               {0, 4},
+                               {4, 0},
+                               {1, 0}}) {
       const Problem q = draw(9, p, n, masked);
       const auto in = q.input(masked, false);
       test_against(SampledPairsCpu<BprLoss<double>, double>(in, {}), q, masked, false,
