@@ -25,15 +25,30 @@ except ImportError as _error:
 from . import nn, reference
 from ._workspace import workspace_limit
 from .contrastive import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp
+from .pointwise import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    kl_div_with_logits,
+)
+from .ranking import bpr_loss, hinge_loss, pairwise_margin_loss, sampled_softmax_loss
 
 __all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "bpr_loss",
     "build_info",
     "clip_loss",
+    "cross_entropy",
+    "hinge_loss",
     "info_nce",
+    "kl_div_with_logits",
     "linear_cross_entropy",
     "nn",
     "pairwise_logsumexp",
+    "pairwise_margin_loss",
     "reference",
+    "sampled_softmax_loss",
     "workspace_limit",
 ]
 

@@ -35,11 +35,11 @@ def shape(op: str, name: str, value: Tensor, expected: tuple[Any, ...], why: str
     raise ValueError(f"{op}: {name} must have shape ({wanted}){why}, got {tuple(value.shape)}")
 
 
-def embeddings(
+def floating(
     op: str, name: str, value: object, like: Tensor | None = None, of: str = "query"
 ) -> None:
-    """Check a floating tensor that the kernels multiply, of the same dtype and device as `like`,
-    which is the argument `of`."""
+    """Check a tensor that the kernels read in its own dtype, the same as that of `like`, which is
+    the argument `of`; so is the device."""
     value = tensor(op, name, value)
     if value.dtype not in _DTYPES:
         raise TypeError(
@@ -88,6 +88,52 @@ def vector(
     shape(op, name, value, (rows.shape[0],))
 
 
+def beside(
+    op: str,
+    name: str,
+    value: object,
+    like: Tensor,
+    expected: tuple[Any, ...],
+    *,
+    of: str,
+    why: str = "",
+    integer: bool = False,
+) -> Tensor:
+    """Check a tensor of numbers without gradient that stands beside the scores `like`: floating of
+    any dtype, with `integer` also integers and booleans."""
+    value = tensor(op, name, value)
+    if value.dtype.is_complex or not (integer or value.dtype.is_floating_point):
+        kind = "a tensor of numbers" if integer else "a floating tensor"
+        raise TypeError(f"{op}: {name} must be {kind}, got {value.dtype}")
+    device(op, name, value, like, of)
+    shape(op, name, value, expected, why)
+    no_grad(op, name, value)
+    return value
+
+
+def indices(
+    op: str, name: str, value: object, like: Tensor, expected: tuple[Any, ...], *, of: str, why: str
+) -> None:
+    """Check an int64 tensor that stands beside the scores `like`."""
+    value = tensor(op, name, value)
+    if value.dtype != torch.int64:
+        raise TypeError(f"{op}: {name} must be int64 or probabilities, got {value.dtype}")
+    device(op, name, value, like, of)
+    shape(op, name, value, expected, why)
+
+
+def mask(
+    op: str, name: str, value: object, like: Tensor, expected: tuple[Any, ...], of: str
+) -> Tensor:
+    """Check a boolean tensor, True where `like` holds a real item."""
+    value = tensor(op, name, value)
+    if value.dtype != torch.bool:
+        raise TypeError(f"{op}: {name} must be boolean, got {value.dtype}")
+    device(op, name, value, like, of)
+    shape(op, name, value, expected, f" as {of}")
+    return value
+
+
 def no_grad(op: str, name: str, value: Tensor | None) -> None:
     if value is not None and value.requires_grad:
         raise ValueError(f"{op}: {name} must not require grad: no gradient is defined for it")
@@ -126,6 +172,13 @@ def choice(op: str, name: str, value: object, choices: tuple[str, ...]) -> str:
     return value
 
 
+def positive(op: str, name: str, value: object) -> float:
+    got = number(op, name, value)
+    if got <= 0:
+        raise ValueError(f"{op}: {name} must be positive, got {got}")
+    return got
+
+
 def positive_scalar(
     op: str, name: str, value: object, like: Tensor, of: str = "query"
 ) -> tuple[Tensor | None, float]:
@@ -133,10 +186,7 @@ def positive_scalar(
     if isinstance(value, Tensor):
         scalar_tensor(op, name, value, like, of)
         return value, 1.0
-    got = number(op, name, value)
-    if got <= 0:
-        raise ValueError(f"{op}: {name} must be positive, got {got}")
-    return None, got
+    return None, positive(op, name, value)
 
 
 def scalar_tensor(op: str, name: str, value: Tensor, like: Tensor, of: str) -> None:

@@ -7,6 +7,7 @@ function. The operators have no autograd kernel and are private; the public func
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -95,6 +96,73 @@ def _register_pairwise(stem: str, arguments: str, rows: Callable[[int], Any], wr
     )
 
 
+def _register_recomputed(
+    stem: str, arguments: str, rows: Callable[..., Any], saved: Callable[..., Any]
+) -> None:
+    """Register <stem>_forward and <stem>_backward of a loss whose backward reads its input again.
+
+    Args:
+        stem: the loss.
+        arguments: the schema of its tensors and options, the differentiable one first.
+        rows: tensors and options → shape of the losses with reduction "none".
+        saved: tensors and options → shape of what the forward pass keeps for backward.
+    """
+
+    def forward_fake(*args):  # type: ignore[no-untyped-def]
+        *given, reduction = args
+        dtype = torch.promote_types(given[0].dtype, torch.float32)
+        shape = rows(*given) if reduction == "none" else ()
+        return (
+            given[0].new_empty(shape, dtype=dtype),
+            given[0].new_empty(saved(*given), dtype=dtype),
+        )
+
+    def backward_fake(grad_loss, saved, first, *args):  # type: ignore[no-untyped-def]
+        return torch.empty_like(first, memory_format=torch.contiguous_format)
+
+    _register(
+        f"{stem}_forward", f"({arguments}, str reduction) -> (Tensor, Tensor)", forward_fake
+    )
+    _register(
+        f"{stem}_backward",
+        f"(Tensor grad_loss, Tensor saved, {arguments}, str reduction) -> Tensor",
+        backward_fake,
+    )
+
+
+def _register_sampled(stem: str, arguments: str, wrt: str) -> None:
+    """Register <stem>_forward of a loss of sampled rows, which gives its gradients at once.
+
+    Args:
+        stem: the loss.
+        arguments: the schema of its tensors and options, the positive scores first.
+        wrt: the arguments that may require grad, in the order of the kernel's gradients. A 0-dim
+            one has a gradient a row with reduction "none".
+    """
+    names = [argument.split()[-1] for argument in arguments.split(", ")]
+    differentiable = [names.index(name) for name in wrt.split()]
+
+    def fake(*args):  # type: ignore[no-untyped-def]
+        *given, reduction, wanted = args
+        positive = given[0]
+        dtype = torch.promote_types(positive.dtype, torch.float32)
+        reduced = (positive.shape[0],) if reduction == "none" else ()
+        shapes = [
+            (given[i].shape or reduced) if want else (0,)
+            for i, want in zip(differentiable, wanted, strict=True)
+        ]
+        return tuple(positive.new_empty(shape, dtype=dtype) for shape in (reduced, *shapes))
+
+    results = ", ".join(["Tensor"] * (1 + len(differentiable)))
+    _register(
+        f"{stem}_forward", f"({arguments}, str reduction, bool[] wanted) -> ({results})", fake
+    )
+
+
+def _without_classes(input: Tensor) -> tuple[int, ...]:
+    return (*input.shape[:1], *input.shape[2:]) if input.dim() > 1 else ()
+
+
 _register_pairwise(
     "clip_loss",
     "Tensor image, Tensor text, Tensor? key_ids, Tensor? weights, Tensor? logit_scale_tensor, "
@@ -137,4 +205,58 @@ _register(
     lambda gradient, scale, dtype: torch.empty_like(
         gradient, dtype=dtype, memory_format=torch.contiguous_format
     ),
+)
+_register_recomputed(
+    "binary_cross_entropy",
+    "Tensor input, Tensor target, Tensor? weight",
+    rows=lambda input, *_: input.shape,
+    saved=lambda *_: (1,),
+)
+_register_recomputed(
+    "binary_cross_entropy_with_logits",
+    "Tensor input, Tensor target, Tensor? weight, Tensor? pos_weight",
+    rows=lambda input, *_: input.shape,
+    saved=lambda *_: (1,),
+)
+_register_recomputed(
+    "cross_entropy",
+    "Tensor input, Tensor target, Tensor? weight, int? ignore_index, float label_smoothing",
+    rows=lambda input, *_: _without_classes(input),
+    saved=lambda input, target, *_: (
+        math.prod(_without_classes(input)),
+        5 if target.is_floating_point() else 6,
+    ),
+)
+_register_recomputed(
+    "hinge_loss",
+    "Tensor scores, Tensor labels, Tensor? weights",
+    rows=lambda scores, *_: scores.shape,
+    saved=lambda *_: (1,),
+)
+_register_recomputed(
+    "kl_div_with_logits",
+    "Tensor input, Tensor target, str direction, bool log_target",
+    rows=lambda input, *_: _without_classes(input),
+    saved=lambda input, target, direction, log_target: (
+        math.prod(_without_classes(input)),
+        4 if direction == "forward" else 3,
+    ),
+)
+_register_sampled(
+    "bpr_loss",
+    "Tensor positive, Tensor negative, Tensor? positive_where, Tensor? negative_where, "
+    "Tensor? weights",
+    wrt="positive negative",
+)
+_register_sampled(
+    "pairwise_margin_loss",
+    "Tensor positive, Tensor negative, Tensor? positive_where, Tensor? negative_where, "
+    "Tensor? weights, float margin",
+    wrt="positive negative",
+)
+_register_sampled(
+    "sampled_softmax_loss",
+    "Tensor positive, Tensor negative, Tensor? positive_log_q, Tensor? negative_log_q, "
+    "Tensor? negative_where, Tensor? weights, Tensor? temperature_tensor, float temperature",
+    wrt="positive negative temperature_tensor",
 )

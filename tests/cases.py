@@ -7,14 +7,31 @@ test_identities.py.
 
 from __future__ import annotations
 
+import cases_binary_cross_entropy
+import cases_binary_cross_entropy_with_logits
+import cases_bpr_loss
 import cases_clip_loss
+import cases_cross_entropy
+import cases_hinge_loss
 import cases_info_nce
+import cases_kl_div_with_logits
 import cases_linear_cross_entropy
 import cases_pairwise_logsumexp
+import cases_pairwise_margin_loss
+import cases_sampled_softmax_loss
 
 CASES = (
+    cases_binary_cross_entropy.CASE,
+    cases_binary_cross_entropy_with_logits.CASE,
+    cases_bpr_loss.CASE,
     cases_clip_loss.CASE,
+    cases_cross_entropy.CASE,
+    cases_hinge_loss.CASE,
     cases_info_nce.CASE,
+    cases_kl_div_with_logits.CASE,
     cases_linear_cross_entropy.CASE,
     cases_pairwise_logsumexp.CASE,
+    cases_pairwise_margin_loss.CASE,
+    cases_sampled_softmax_loss.CASE,
 )
+PAIRWISE = tuple(case for case in CASES if case.is_pairwise)

@@ -2,7 +2,8 @@
 //
 // exp is written out because it is the inner loop of every normalised loss: branch-free, so that
 // the compiler turns a loop over it into vector code, and right at −inf, +inf and NaN, which the
-// masks and the error contract rely on. Everything called once per row uses the standard library.
+// masks and the error contract rely on. So are log and the logistic functions, the inner loops of
+// the losses of single scores. Everything called once per row uses the standard library.
 #pragma once
 
 #include <cmath>
@@ -112,6 +113,115 @@ FASTLOSS_HOST_DEVICE T exp_up_to_0(T x) {
 #else
   return exp_branch_free<true>(x);
 #endif
+}
+
+// 2^k · m = x with m in [√½, √2): f = m − 1 is exact, and log m = 2 atanh(f / (2 + f)).
+template <class T>
+struct LogTraits;
+
+template <>
+struct LogTraits<float> {
+  static constexpr int32_t kSqrtHalf = 0x3f3504f3;
+  static constexpr int kTerms = 5;           // s² ≤ 0.0295: remainder 2e-9
+  static constexpr int kTermsOfLog1p = 7;    // s² ≤ 1/9: remainder 1e-8
+  static constexpr float kScale = 0x1p24f;   // makes a subnormal number normal
+  static constexpr float kScaleLog2 = 24.0f;
+};
+
+template <>
+struct LogTraits<double> {
+  static constexpr int64_t kSqrtHalf = 0x3fe6a09e667f3bcd;
+  static constexpr int kTerms = 10;          // remainder 2e-17
+  static constexpr int kTermsOfLog1p = 16;   // remainder 2e-17
+  static constexpr double kScale = 0x1p54;
+  static constexpr double kScaleLog2 = 54.0;
+};
+
+// atanh(s) / s = Σ_{k ≥ 0} s^(2k) / (2k + 1), `Terms` of them, by Horner's scheme.
+template <class T, int Terms, int K = 0>
+FASTLOSS_HOST_DEVICE T atanh_series(T square) {
+  if constexpr (K == Terms - 1) {
+    return T(1) / T(2 * K + 1);
+  } else {
+    return atanh_series<T, Terms, K + 1>(square) * square + T(1) / T(2 * K + 1);
+  }
+}
+
+template <class T>
+FASTLOSS_HOST_DEVICE T log_branch_free(T x) {
+  using Bits = typename ExpTraits<T>::Bits;
+  constexpr int kMantissaBits = ExpTraits<T>::kMantissaBits;
+  const bool subnormal = x < std::numeric_limits<T>::min();
+  const T normal = subnormal ? x * LogTraits<T>::kScale : x;
+  Bits bits, round;
+  std::memcpy(&bits, &normal, sizeof(T));
+  const Bits exponent = (bits - LogTraits<T>::kSqrtHalf) >> kMantissaBits;
+  bits -= exponent << kMantissaBits;
+  T m;
+  std::memcpy(&m, &bits, sizeof(T));
+  // The integer becomes a number as in exp, the other way round: not every instruction set
+  // converts 64-bit integers.
+  std::memcpy(&round, &ExpTraits<T>::kRound, sizeof(T));
+  round += exponent;
+  T k;
+  std::memcpy(&k, &round, sizeof(T));
+  k -= ExpTraits<T>::kRound;
+  k -= subnormal ? LogTraits<T>::kScaleLog2 : T(0);
+  const T f = m - T(1);
+  const T s = f / (T(2) + f);
+  const T log_m = T(2) * s * atanh_series<T, LogTraits<T>::kTerms>(s * s);
+  T result = k * ExpTraits<T>::kLn2High + (k * ExpTraits<T>::kLn2Low + log_m);
+  result = x == kInfinity<T> ? x : result;
+  result = x == T(0) ? -kInfinity<T> : result;
+  return x >= T(0) ? result : std::numeric_limits<T>::quiet_NaN();
+}
+
+// log(x); −inf at 0, NaN below.
+FASTLOSS_HOST_DEVICE float log(float x) {
+#if defined(__CUDA_ARCH__)
+  return ::logf(x);
+#else
+  return log_branch_free(x);
+#endif
+}
+
+FASTLOSS_HOST_DEVICE double log(double x) {
+#if defined(__CUDA_ARCH__)
+  return ::log(x);
+#else
+  return log_branch_free(x);
+#endif
+}
+
+// log(1 − p) for p in [0, 1], with full relative precision where p is small: what the subtraction
+// rounds off, to first order.
+template <class T>
+FASTLOSS_HOST_DEVICE T log_complement(T p) {
+  const T u = T(1) - p;
+  const T rounded_off = (T(1) - u) - p;
+  return log(u) + rounded_off / (u == T(0) ? T(1) : u);
+}
+
+// The logistic functions of x and of −x, each with full relative precision where it is tiny.
+template <class T>
+struct Logistic {
+  T softplus;        // log(1 + e^x)
+  T softplus_minus;  // log(1 + e^−x)
+  T sigmoid;         // 1 / (1 + e^−x)
+  T sigmoid_minus;   // 1 / (1 + e^x)
+};
+
+// With e = e^−|x| ≤ 1: log(1 + e) = 2 atanh(e / (2 + e)). One exponential, one division.
+template <class T>
+FASTLOSS_HOST_DEVICE Logistic<T> logistic(T x) {
+  const bool positive = x > T(0);
+  const T e = exp_up_to_0(positive ? -x : x);
+  const T inverse = T(1) / ((T(1) + e) * (T(2) + e));
+  const T s = e * (T(1) + e) * inverse;
+  const T log1p = T(2) * s * atanh_series<T, LogTraits<T>::kTermsOfLog1p>(s * s);
+  const T larger = (T(2) + e) * inverse, smaller = e * larger;
+  return {positive ? x + log1p : log1p, positive ? log1p : log1p - x,
+          positive ? larger : smaller, positive ? smaller : larger};
 }
 
 // The functions below run once per row. `using std::…` beside an unqualified call lets a value type

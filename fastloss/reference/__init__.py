@@ -7,5 +7,25 @@ checked beyond what torch checks.
 """
 
 from .contrastive import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp
+from .pointwise import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    kl_div_with_logits,
+)
+from .ranking import bpr_loss, hinge_loss, pairwise_margin_loss, sampled_softmax_loss
 
-__all__ = ["clip_loss", "info_nce", "linear_cross_entropy", "pairwise_logsumexp"]
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "bpr_loss",
+    "clip_loss",
+    "cross_entropy",
+    "hinge_loss",
+    "info_nce",
+    "kl_div_with_logits",
+    "linear_cross_entropy",
+    "pairwise_logsumexp",
+    "pairwise_margin_loss",
+    "sampled_softmax_loss",
+]

@@ -1,0 +1,226 @@
+// Cross-entropy of a row of logits z_c with a target: a class t, or a distribution over classes.
+//
+// With class weights w, smoothing ε, A classes that are not removed (logit −inf) and p = softmax(z),
+//     L = Σ_c q_c (lse − z_c),      ∂L/∂z_c = Q p_c − q_c,      Q = Σ_c q_c,
+// where the target's share of class c is
+//     q_c = w_c ((1 − ε) t_c + ε / A),      t_c = [c = t] for a class.
+// (lse − z_c differentiated is p_j − [j = c].) A class t stays out of the row's sum, which then holds
+// the others only, N = log Σ_{c ≠ t} exp z_c: lse − z_t = softplus(N − z_t) and
+// 1 − p_t = sigmoid(N − z_t) keep their digits where the target wins,
+//     ∂L/∂z_t = −(1 − ε) w_t sigmoid(N − z_t) + u (W p_t − w_t),      u = ε / A,  W = Σ_c w_c.
+// Sums with logits are taken relative to the maximum (softmax_row.h). A mean divides by Σ_i w_{t_i}
+// for classes, by the number of rows for distributions: the engine does. A row without classes has
+// nothing to average.
+#pragma once
+
+#include "core/simd.h"
+#include "losses/softmax_row.h"
+
+namespace fastloss {
+
+// Calls body(weight_of) with the weights of a span's classes, null meaning that all are 1: one loop
+// for each, because a branch inside would keep it from becoming vector code.
+template <class T, class Body>
+FASTLOSS_HOST_DEVICE void with_class_weights(const T* __restrict weight, const Body& body) {
+  if (weight == nullptr) {
+    body([](int64_t) FASTLOSS_SIMD_LOOP { return T(1); });
+  } else {
+    body([weight](int64_t j) FASTLOSS_SIMD_LOOP { return weight[j]; });
+  }
+}
+
+// What both kinds of target need of the smoothing: the moments of the class weights.
+template <class T>
+struct SmoothedClasses {
+  Moments<T> weights;
+  T count = 0;
+
+  FASTLOSS_HOST_DEVICE void merge(T max, const SmoothedClasses& other, T other_max) {
+    weights.merge(max, other.weights, other_max);
+    count += other.count;
+  }
+
+  FASTLOSS_HOST_DEVICE static SmoothedClasses of(const T* __restrict z, int64_t count,
+                                                 const T* __restrict weight, T max) {
+    T mass = 0, gap = 0, kept = 0;
+    with_class_weights(weight, [&](const auto& weight_of) FASTLOSS_SIMD_LOOP {
+#pragma omp simd reduction(+ : mass, gap, kept)
+      for (int64_t j = 0; j < count; ++j) {
+        const bool removed = z[j] == -math::kInfinity<T>;
+        const T w = weight_of(j);
+        mass += removed ? T(0) : w;
+        gap += removed ? T(0) : w * (max - z[j]);
+        kept += removed ? T(0) : T(1);
+      }
+    });
+    return {{mass, gap}, kept};
+  }
+};
+
+// The target is a class.
+template <class T>
+struct CrossEntropy {
+  using Value = T;
+  static constexpr bool kTargetIsClass = true;
+
+  struct State {
+    LseState<T> lse;
+    SmoothedClasses<T> classes;  // kept only when smoothing
+
+    FASTLOSS_HOST_DEVICE void merge(const State& other) {
+      classes.merge(lse.max, other.classes, other.lse.max);
+      lse.merge(other.lse);
+    }
+  };
+
+  struct Row {
+    T value = 0;
+    Normaliser<T> normaliser;
+    T share = 0;    // Q
+    T uniform = 0;  // u
+    T dtarget = 0;
+
+    FASTLOSS_HOST_DEVICE bool counts() const { return normaliser.counts(); }
+  };
+
+  T smoothing;
+  const T* class_weight;  // (classes) or null: all 1
+
+  FASTLOSS_HOST_DEVICE T weight_of(int64_t column) const {
+    return class_weight != nullptr ? class_weight[column] : T(1);
+  }
+  FASTLOSS_HOST_DEVICE const T* weights_from(int64_t column) const {
+    return class_weight != nullptr ? class_weight + column : nullptr;
+  }
+
+  FASTLOSS_HOST_DEVICE State push(const T* z, const T*, int64_t column, int64_t count) const {
+    const LseState<T> lse = lse_of(z, count);
+    if (!(smoothing > T(0))) return {lse, {}};
+    return {lse, SmoothedClasses<T>::of(z, count, weights_from(column),
+                                        LseState<T>::shift(lse.max))};
+  }
+
+  FASTLOSS_HOST_DEVICE Row finish(const State& others, T target, int64_t column) const {
+    const bool removed = target == -math::kInfinity<T>;
+    const bool alone = others.lse.sum == T(0);
+    if (removed && alone) return {};
+    const T log_others = math::log(others.lse.sum);  // relative to their maximum
+    const T gap = alone ? -math::kInfinity<T> : (others.lse.max - target) + log_others;
+    const auto both = math::logistic(gap);
+    const T larger = others.lse.max > target ? others.lse.max : target;
+    // lse less the maximum of the others, and less that of all.
+    const T lift = alone ? T(0) : log_others + both.softplus_minus;
+    const Normaliser<T> normaliser{larger, larger == target ? both.softplus : lift};
+
+    const T weight = weight_of(column), kept = (T(1) - smoothing) * weight;
+    // A class of weight 0 costs nothing, not even where its loss is infinite.
+    const T own = kept == T(0) ? T(0) : kept * both.softplus;
+    const T down = kept * both.sigmoid;
+    if (!(smoothing > T(0))) return {own, normaliser, kept, T(0), -down};
+    const Moments<T>& all = others.classes.weights;
+    const T counted = removed ? T(0) : weight;
+    const T u = smoothing / (others.classes.count + (removed ? T(0) : T(1)));
+    const T sum = all.gap + all.mass * lift + (counted == T(0) ? T(0) : counted * both.softplus);
+    const T mass = all.mass + counted;
+    return {own + u * sum, normaliser, kept + u * mass, u,
+            -down + u * (mass * both.sigmoid_minus - counted)};
+  }
+
+  // Every column; the target's is to be replaced by factor · dtarget.
+  FASTLOSS_HOST_DEVICE void dscores(const T* __restrict z, const T*, int64_t column, int64_t count,
+                                    const Row& row, T factor, T* __restrict dscore) const {
+    const Normaliser<T> normaliser = row.normaliser;
+    const T share = factor * row.share, u = factor * row.uniform;
+#pragma omp simd
+    for (int64_t j = 0; j < count; ++j) dscore[j] = share * normaliser.probability(z[j]);
+    if (!(smoothing > T(0))) return;
+    with_class_weights(weights_from(column), [&](const auto& weight_of) FASTLOSS_SIMD_LOOP {
+#pragma omp simd
+      for (int64_t j = 0; j < count; ++j) {
+        dscore[j] -= z[j] == -math::kInfinity<T> ? T(0) : u * weight_of(j);
+      }
+    });
+  }
+};
+
+// The target is a distribution.
+template <class T>
+struct SoftCrossEntropy {
+  using Value = T;
+  static constexpr bool kTargetIsClass = false;
+
+  struct State {
+    LseState<T> lse;
+    Moments<T> own;
+    SmoothedClasses<T> classes;  // kept only when smoothing
+
+    FASTLOSS_HOST_DEVICE void merge(const State& other) {
+      own.merge(lse.max, other.own, other.lse.max);
+      classes.merge(lse.max, other.classes, other.lse.max);
+      lse.merge(other.lse);
+    }
+  };
+
+  struct Row {
+    T value = 0;
+    Normaliser<T> normaliser;
+    T share = 0;    // Q
+    T uniform = 0;  // u
+
+    FASTLOSS_HOST_DEVICE bool counts() const { return normaliser.counts(); }
+  };
+
+  T smoothing;
+  const T* class_weight;
+
+  FASTLOSS_HOST_DEVICE static bool takes_target(T t) { return is_probability(t); }
+
+  FASTLOSS_HOST_DEVICE State push(const T* __restrict z, const T* __restrict target, int64_t column,
+                                  int64_t count) const {
+    const LseState<T> lse = lse_of(z, count);
+    const T max = LseState<T>::shift(lse.max);
+    const T* __restrict weight = class_weight != nullptr ? class_weight + column : nullptr;
+    T mass = 0, gap = 0;
+    with_class_weights(weight, [&](const auto& weight_of) FASTLOSS_SIMD_LOOP {
+#pragma omp simd reduction(+ : mass, gap)
+      for (int64_t j = 0; j < count; ++j) {
+        const T q = weight_of(j) * target[j];
+        mass += q;
+        gap += weighted_gap(q, max, z[j]);
+      }
+    });
+    const Moments<T> own{mass, gap};
+    if (!(smoothing > T(0))) return {lse, own, {}};
+    return {lse, own, SmoothedClasses<T>::of(z, count, weight, max)};
+  }
+
+  FASTLOSS_HOST_DEVICE Row finish(const State& state) const {
+    const auto normaliser = Normaliser<T>::of(state.lse);
+    if (!normaliser.counts()) return {};
+    const T kept = T(1) - smoothing;
+    const T own = state.own.gap + state.own.mass * normaliser.log_sum;
+    if (!(smoothing > T(0))) return {own, normaliser, state.own.mass, T(0)};
+    const Moments<T>& all = state.classes.weights;
+    const T u = smoothing / state.classes.count;
+    return {(kept == T(0) ? T(0) : kept * own) + u * (all.gap + all.mass * normaliser.log_sum),
+            normaliser, kept * state.own.mass + u * all.mass, u};
+  }
+
+  FASTLOSS_HOST_DEVICE void dscores(const T* __restrict z, const T* __restrict target,
+                                    int64_t column, int64_t count, const Row& row, T factor,
+                                    T* __restrict dscore) const {
+    const Normaliser<T> normaliser = row.normaliser;
+    const T share = factor * row.share, kept = factor * (T(1) - smoothing);
+    const T u = factor * row.uniform;
+    const T* __restrict weight = class_weight != nullptr ? class_weight + column : nullptr;
+    with_class_weights(weight, [&](const auto& weight_of) FASTLOSS_SIMD_LOOP {
+#pragma omp simd
+      for (int64_t j = 0; j < count; ++j) {
+        const T q = kept * target[j] + (z[j] == -math::kInfinity<T> ? T(0) : u);
+        dscore[j] = share * normaliser.probability(z[j]) - weight_of(j) * q;
+      }
+    });
+  }
+};
+
+}  // namespace fastloss

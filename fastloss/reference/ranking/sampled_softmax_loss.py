@@ -1,0 +1,44 @@
+"""Sampled softmax by its definition."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..reduction import reduce_rows
+
+
+def sampled_softmax_loss(
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    temperature: float | Tensor = 1.0,
+    positive_log_q: Tensor | None = None,
+    negative_log_q: Tensor | None = None,
+    negative_where: Tensor | None = None,
+    weights: Tensor | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """The executable definition of :func:`fastloss.sampled_softmax_loss`, see there.
+
+    Stores the scores of both sides once more. Gradients come from autograd and may be
+    differentiated again.
+    """
+    if negative_where is None:
+        negative_where = torch.ones_like(negative, dtype=torch.bool)
+    if weights is not None:
+        taken = weights != 0  # the other rows are not read
+        negative_where = negative_where & taken[:, None]
+        positive = torch.where(taken, positive, 0.0)
+    own = positive / temperature
+    others = torch.where(negative_where, negative, 0.0) / temperature
+    if positive_log_q is not None:
+        own = own - positive_log_q
+    if negative_log_q is not None:
+        others = others - negative_log_q
+    others = torch.where(negative_where, others, -math.inf)
+    scores = torch.cat([own[:, None], others], dim=1)
+    loss = scores.logsumexp(1) - own
+    return reduce_rows(loss, torch.ones_like(loss, dtype=torch.bool), weights, reduction)
