@@ -149,8 +149,7 @@ void bind_elements(py::module_& module, const std::string& stem,
 }
 
 ElementsTensors binary_cross_entropy_with_logits(at::Tensor input, at::Tensor target,
-                                                 OptionalTensor weight,
-                                                 OptionalTensor pos_weight) {
+                                                 OptionalTensor weight, OptionalTensor pos_weight) {
   return {.input = input, .target = target, .weight = weight, .positive_weight = pos_weight};
 }
 
@@ -181,34 +180,36 @@ void bind_rows(py::module_& module, const std::string& stem, PointwiseResult (*f
 
 // Losses of sampled rows have no backward: their gradients are those of the forward pass.
 void bind_sampled(py::module_& module) {
-  module.def("bpr_loss_forward",
-             [](at::Tensor positive, at::Tensor negative, OptionalTensor positive_where,
-                OptionalTensor negative_where, OptionalTensor weights,
-                const std::string& reduction, const Wanted& wanted) {
-               return bpr_loss_forward(
-                   {positive, negative, positive_where, negative_where, weights}, reduction,
-                   wanted);
-             },
-             py::call_guard<py::gil_scoped_release>());
-  module.def("pairwise_margin_loss_forward",
-             [](at::Tensor positive, at::Tensor negative, OptionalTensor positive_where,
-                OptionalTensor negative_where, OptionalTensor weights, double margin,
-                const std::string& reduction, const Wanted& wanted) {
-               return pairwise_margin_loss_forward(
-                   {positive, negative, positive_where, negative_where, weights}, margin,
-                   reduction, wanted);
-             },
-             py::call_guard<py::gil_scoped_release>());
-  module.def("sampled_softmax_loss_forward",
-             [](at::Tensor positive, at::Tensor negative, OptionalTensor positive_log_q,
-                OptionalTensor negative_log_q, OptionalTensor negative_where,
-                OptionalTensor weights, OptionalTensor temperature_tensor, double temperature,
-                const std::string& reduction, const Wanted& wanted) {
-               return sampled_softmax_loss_forward(
-                   {positive, negative, {}, negative_where, weights}, positive_log_q,
-                   negative_log_q, temperature_tensor, temperature, reduction, wanted);
-             },
-             py::call_guard<py::gil_scoped_release>());
+  module.def(
+      "bpr_loss_forward",
+      [](at::Tensor positive, at::Tensor negative, OptionalTensor positive_where,
+         OptionalTensor negative_where, OptionalTensor weights, const std::string& reduction,
+         const Wanted& wanted) {
+        return bpr_loss_forward({positive, negative, positive_where, negative_where, weights},
+                                reduction, wanted);
+      },
+      py::call_guard<py::gil_scoped_release>());
+  module.def(
+      "pairwise_margin_loss_forward",
+      [](at::Tensor positive, at::Tensor negative, OptionalTensor positive_where,
+         OptionalTensor negative_where, OptionalTensor weights, double margin,
+         const std::string& reduction, const Wanted& wanted) {
+        return pairwise_margin_loss_forward(
+            {positive, negative, positive_where, negative_where, weights}, margin, reduction,
+            wanted);
+      },
+      py::call_guard<py::gil_scoped_release>());
+  module.def(
+      "sampled_softmax_loss_forward",
+      [](at::Tensor positive, at::Tensor negative, OptionalTensor positive_log_q,
+         OptionalTensor negative_log_q, OptionalTensor negative_where, OptionalTensor weights,
+         OptionalTensor temperature_tensor, double temperature, const std::string& reduction,
+         const Wanted& wanted) {
+        return sampled_softmax_loss_forward({positive, negative, {}, negative_where, weights},
+                                            positive_log_q, negative_log_q, temperature_tensor,
+                                            temperature, reduction, wanted);
+      },
+      py::call_guard<py::gil_scoped_release>());
 }
 
 constexpr const char* kSimdNames[] = {"baseline", "v3", "v4"};
@@ -254,8 +255,7 @@ PYBIND11_MODULE(_C, module) {
                                               binary_cross_entropy_with_logits);
   bind_elements<HingeLoss>(module, "hinge_loss", hinge_loss);
   bind_rows(module, "cross_entropy", cross_entropy_forward, cross_entropy_backward);
-  bind_rows(module, "kl_div_with_logits", kl_div_with_logits_forward,
-            kl_div_with_logits_backward);
+  bind_rows(module, "kl_div_with_logits", kl_div_with_logits_forward, kl_div_with_logits_backward);
   bind_sampled(module);
   module.def("negatives_gradient", &pairwise_negatives_gradient,
              py::call_guard<py::gil_scoped_release>());

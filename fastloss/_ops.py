@@ -120,9 +120,7 @@ def _register_recomputed(
     def backward_fake(grad_loss, saved, first, *args):  # type: ignore[no-untyped-def]
         return torch.empty_like(first, memory_format=torch.contiguous_format)
 
-    _register(
-        f"{stem}_forward", f"({arguments}, str reduction) -> (Tensor, Tensor)", forward_fake
-    )
+    _register(f"{stem}_forward", f"({arguments}, str reduction) -> (Tensor, Tensor)", forward_fake)
     _register(
         f"{stem}_backward",
         f"(Tensor grad_loss, Tensor saved, {arguments}, str reduction) -> Tensor",

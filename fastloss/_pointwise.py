@@ -1,4 +1,4 @@
-"""What the pointwise losses share on the Python side: one autograd function over their operators."""
+"""What the pointwise losses share on the Python side: one autograd function, a check."""
 
 from __future__ import annotations
 
@@ -54,7 +54,5 @@ class _Recomputed(torch.autograd.Function):
     def backward(ctx, grad_loss):  # type: ignore[no-untyped-def]
         stem, options, reduction = ctx.plan
         saved, *tensors = ctx.saved_tensors
-        gradient = _ops.call(
-            f"{stem}_backward", grad_loss, saved, *tensors, *options, reduction
-        )
+        gradient = _ops.call(f"{stem}_backward", grad_loss, saved, *tensors, *options, reduction)
         return (None, gradient, *[None] * (len(tensors) - 1))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 
 import bad_arguments as bad
+import fastloss.reference
 from bad_arguments import LONG, put, shape
 from case import Case, Edge, Error, Invariance, Variant
 from scores import (
@@ -15,7 +18,6 @@ from scores import (
     SIZES,
     SMALL,
     THREAD_SIZES,
-    along,
     beside_errors,
     doubled,
     edge,
@@ -108,7 +110,10 @@ def variants():
 
 
 def eager(input, target, *, ignore_index=-100, **options):
-    """torch's own. It cannot ignore nothing: no class is the smallest int64."""
+    """torch's own, where it has numbers. It ignores something: no class is the smallest int64."""
+    if not input.isfinite().all():
+        options |= {"ignore_index": ignore_index}
+        return fastloss.reference.cross_entropy(input, target, **options)
     ignore_index = -(2**63) if ignore_index is None else ignore_index
     return F.cross_entropy(input, target, ignore_index=ignore_index, **options)
 
@@ -176,7 +181,7 @@ def edges():
     def infinite_where_target_is_not(i):
         return changed_logit(2, 2, -INF)(i)
 
-    nothing, log_9 = [0.0] * 6, torch.tensor(9.0).log().item()
+    nothing, log_9 = [0.0] * 6, math.log(9)
     yield Edge("all ignored", call(all_ignored), rows=nothing)
     yield Edge("all ignored, smoothed", call(smoothed(all_ignored)), rows=nothing)
     yield Edge("one row kept", call(one_kept))
@@ -193,7 +198,7 @@ def edges():
                rows=nothing)  # fmt: skip
     yield Edge("one class left", call(smoothed(one_left)), rows=nothing)
     yield Edge("all equal", call(lambda i: {"input": 0 * i["input"]}), rows=[log_9] * 6)
-    yield Edge("certain", call(certain), rows=[8.0 * torch.tensor(-60.0).double().exp()] * 6)
+    yield Edge("certain", call(certain), rows=[8.0 * math.exp(-60)] * 6)
     yield Edge("1e4 apart", call(lambda i: {"input": 1e4 * i["input"]}))
     yield Edge("around -3000", call(lambda i: {"input": i["input"] - 3000.0}))
     yield Edge("around +3000", call(smoothed(lambda i: {"input": i["input"] + 3000.0})))
@@ -228,7 +233,10 @@ def errors():
     # The good call: input (4, 6), target (4,).
     yield from score_errors("input", (4, 6))
     yield Error("input 0-D", shape("input"), ValueError, "input")
-    yield from bad.index_errors("target")
+    for error in bad.index_errors("target"):
+        if error.name != "target float":  # probabilities, of which there are too few
+            yield error
+    yield Error("too few probabilities", shape("target", 4), ValueError, "target")
     yield Error("target of input's shape", shape("target", 4, 6, dtype=LONG), ValueError, "target")
     yield Error("input of places", shape("input", 4, 6, 2), ValueError, "target")
     ignored = torch.tensor([0, -100, 2, 3])
@@ -279,8 +287,10 @@ def _places_as_rows(arguments, generator):
     target = arguments["target"]
     if target.is_floating_point():
         target = target.movedim(1, -1).flatten(0, -2)
-    return arguments | {"input": rows, "target": target.flatten() if target.dtype == LONG else target}, \
-        torch.flatten
+    return arguments | {
+        "input": rows,
+        "target": target.flatten() if target.dtype == LONG else target,
+    }, torch.flatten
 
 
 CASE = Case(
@@ -308,8 +318,14 @@ CASE = Case(
         Invariance("logits shifted", _shift),
         Invariance("class as distribution", _one_hot),
         Invariance("places as rows", _places_as_rows),
-        doubled("weight", lambda arguments: torch.ones_like(arguments["input"][0].flatten(1)[:, 0]
-                if arguments["input"].dim() > 2 else arguments["input"][0])),
+        doubled(
+            "weight",
+            lambda arguments: torch.ones_like(
+                arguments["input"][0].flatten(1)[:, 0]
+                if arguments["input"].dim() > 2
+                else arguments["input"][0]
+            ),
+        ),
     ),
     edges=tuple(edges()),
     errors=tuple(errors()),

@@ -9,7 +9,6 @@ import elements
 from case import Case, Edge, Invariance, Variant
 from scores import (
     INF,
-    along,
     beside_errors,
     doubled,
     edge,
@@ -99,7 +98,7 @@ CASE = Case(
     few=("plain", "all"),
     invariances=(
         rows_permuted("scores", "labels", "weights"),
-        Invariance("columns permuted", along(1, "scores", "labels", "weights")),
+        elements.columns_permuted("scores", "labels", "weights"),
         Invariance("mirrored", _mirror),
         doubled("weights", lambda arguments: torch.ones_like(arguments["scores"])),
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from bad_arguments import META, put, shape
-from case import Edge, Error
+from case import Edge, Error, Invariance
 from scores import INF, LARGE, NAN, SMALL, THREAD_SIZES, ScoreSize, edge, normal, vectors_bound
 
 # Spans of 1024, their remainders, more than a task.
@@ -64,6 +64,23 @@ def common_edges(draw, required):
     yield Edge("strided", call(strided))
     yield Edge("expanded", call(expanded))
     yield Edge("NaN score", call(poisoned), gradients=False)
+
+
+def columns_permuted(*names):
+    """Elements keep their losses, in their new places; a weight of columns moves with them."""
+
+    def change(arguments, generator):
+        order = torch.randperm(arguments[names[0]].shape[-1], generator=generator)
+        changed = {
+            name: arguments[name].index_select(-1, order)
+            for name in names
+            if isinstance(arguments.get(name), torch.Tensor)
+            and arguments[name].dim()
+            and arguments[name].shape[-1] == len(order)
+        }
+        return arguments | changed, lambda elements: elements[..., order]
+
+    return Invariance("columns permuted", change)
 
 
 def repeated_weight_errors(name):

@@ -56,11 +56,11 @@ THREAD_SIZES = ((1200, 40), (3, 40_000))
 
 
 def normal(generator, *dims):
-    return torch.randn(*dims, generator=generator, dtype=torch.float64)
+    return torch.randn(dims, generator=generator, dtype=torch.float64)
 
 
 def uniform(generator, *dims):
-    return torch.rand(*dims, generator=generator, dtype=torch.float64)
+    return torch.rand(dims, generator=generator, dtype=torch.float64)
 
 
 def some_zero(values):

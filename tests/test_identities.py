@@ -218,3 +218,136 @@ def test_info_nce_is_a_logsumexp_less_the_positive():
     lse = fastloss.pairwise_logsumexp(query, key, temperature=0.3, similarity="cosine")
     positive = F.cosine_similarity(query, key[:9]) / 0.3
     assert_close(lse - positive, fastloss.info_nce(query, key, temperature=0.3, reduction="none"))
+
+
+# -------------------------------------------------------------------------------- losses of scores
+
+
+def assert_same(ours, theirs, arguments, wrt=None):
+    """Value and gradients of two functions of the same arguments."""
+    wrt = tuple(arguments) if wrt is None else wrt
+    a, b = (run(function, arguments, wrt) for function in (ours, theirs))
+    assert_close(a.loss, b.loss)
+    for name in wrt:
+        assert_close(a.gradients[name], b.gradients[name], name)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_kl_is_not_negative_and_0_for_equals(direction):
+    def kl(logits, target):
+        return fastloss.kl_div_with_logits(logits, target, direction=direction, reduction="none")
+
+    logits = normal(200, 11)
+    target = normal(200, 11, seed=1).softmax(1)
+    assert (kl(logits, target) > 0.01).all()
+    assert kl(target.log() + 3.0, target).abs().max() < 1e-14
+    # Near equality it is quadratic in what is between them.
+    step = 1e-4 * normal(200, 11, seed=2)
+    near = kl(target.log() + step, target)
+    centred = step - (target * step).sum(1, keepdim=True)
+    torch.testing.assert_close(
+        near, 0.5 * (target * centred.square()).sum(1), rtol=2e-3, atol=1e-15
+    )
+
+
+def test_kl_and_cross_entropy_have_the_same_gradient():
+    """They differ by the entropy of the target."""
+    logits, target = normal(23, 7), normal(23, 7, seed=1).softmax(1)
+    kl, ce = (
+        run(function, {"input": logits, "target": target}, ("input",))
+        for function in (fastloss.kl_div_with_logits, fastloss.cross_entropy)
+    )
+    assert_close(kl.gradients["input"], ce.gradients["input"])
+    entropy = -(target * target.log()).sum(1).mean()
+    assert_close(kl.loss + entropy, ce.loss)
+
+
+def test_binary_cross_entropy_is_cross_entropy_of_a_logit_and_0():
+    labels = (normal(40, seed=1) > 0).long()
+
+    def two_classes(input):
+        return fastloss.cross_entropy(torch.stack([torch.zeros_like(input), input], 1), labels)
+
+    def binary(input):
+        return fastloss.binary_cross_entropy_with_logits(input, labels)
+
+    def of_probabilities(input):
+        return fastloss.binary_cross_entropy(input.sigmoid(), labels)
+
+    assert_same(binary, two_classes, {"input": normal(40)})
+    assert_same(of_probabilities, two_classes, {"input": normal(40)})
+
+
+def test_one_sampled_negative_is_bpr():
+    arguments = {"positive": normal(40), "negative": normal(40, 1, seed=1)}
+    assert_same(
+        lambda positive, negative: fastloss.sampled_softmax_loss(positive, negative),
+        lambda positive, negative: fastloss.bpr_loss(positive, negative),
+        arguments,
+    )
+
+
+def test_bpr_is_binary_cross_entropy_of_the_gaps():
+    arguments = {"positive": normal(9, 3), "negative": normal(9, 5, seed=1)}
+
+    def of_gaps(positive, negative):
+        gaps = positive[:, :, None] - negative[:, None, :]
+        return fastloss.binary_cross_entropy_with_logits(gaps, torch.ones_like(gaps))
+
+    assert_same(fastloss.bpr_loss, of_gaps, arguments)
+
+
+def test_margin_loss_is_the_hinge_of_the_gaps():
+    arguments = {"positive": normal(9, 3), "negative": normal(9, 5, seed=1)}
+
+    def of_gaps(positive, negative):
+        gaps = positive[:, :, None] - negative[:, None, :]
+        return fastloss.hinge_loss(gaps, torch.ones_like(gaps))
+
+    assert_same(fastloss.pairwise_margin_loss, of_gaps, arguments)
+
+
+def test_sampled_softmax_is_cross_entropy_with_target_0():
+    arguments = {"positive": normal(9), "negative": normal(9, 5, seed=1)}
+    log_q = normal(9, 6, seed=2)
+
+    def of_logits(positive, negative):
+        scores = torch.cat([positive[:, None], negative], 1) / 0.3 - log_q
+        return fastloss.cross_entropy(scores, torch.zeros(9, dtype=torch.int64))
+
+    def sampled(positive, negative):
+        return fastloss.sampled_softmax_loss(
+            positive, negative, temperature=0.3, positive_log_q=log_q[:, 0],
+            negative_log_q=log_q[:, 1:],
+        )  # fmt: skip
+
+    assert_same(sampled, of_logits, arguments)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_linear_cross_entropy_is_cross_entropy_of_the_linear_layer(smoothing):
+    target, weight = torch.arange(12) % 9, normal(9, seed=3).abs()
+    target[::5] = -100
+    arguments = {"input": normal(12, 4), "layer": normal(9, 4, seed=1), "bias": normal(9, seed=2)}
+
+    def of_logits(input, layer, bias):
+        return fastloss.cross_entropy(
+            F.linear(input, layer, bias), target, weight=weight, label_smoothing=smoothing
+        )
+
+    def linear(input, layer, bias):
+        return fastloss.linear_cross_entropy(
+            input, layer, target, linear_bias=bias, weight=weight, label_smoothing=smoothing
+        )
+
+    assert_same(linear, of_logits, arguments)
+
+
+def test_info_nce_is_sampled_softmax_of_the_scores():
+    query, key = normal(6, 4), normal(6, 4, seed=1)
+    scores = query @ key.T
+    others = scores[~torch.eye(6, dtype=torch.bool)].view(6, 5)
+    assert_close(
+        fastloss.info_nce(query, key, temperature=0.3, similarity="dot"),
+        fastloss.sampled_softmax_loss(scores.diagonal(), others, temperature=0.3),
+    )

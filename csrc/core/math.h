@@ -122,17 +122,17 @@ struct LogTraits;
 template <>
 struct LogTraits<float> {
   static constexpr int32_t kSqrtHalf = 0x3f3504f3;
-  static constexpr int kTerms = 5;           // s² ≤ 0.0295: remainder 2e-9
-  static constexpr int kTermsOfLog1p = 7;    // s² ≤ 1/9: remainder 1e-8
-  static constexpr float kScale = 0x1p24f;   // makes a subnormal number normal
+  static constexpr int kTerms = 5;          // s² ≤ 0.0295: remainder 2e-9
+  static constexpr int kTermsOfLog1p = 7;   // s² ≤ 1/9: remainder 1e-8
+  static constexpr float kScale = 0x1p24f;  // makes a subnormal number normal
   static constexpr float kScaleLog2 = 24.0f;
 };
 
 template <>
 struct LogTraits<double> {
   static constexpr int64_t kSqrtHalf = 0x3fe6a09e667f3bcd;
-  static constexpr int kTerms = 10;          // remainder 2e-17
-  static constexpr int kTermsOfLog1p = 16;   // remainder 2e-17
+  static constexpr int kTerms = 10;         // remainder 2e-17
+  static constexpr int kTermsOfLog1p = 16;  // remainder 2e-17
   static constexpr double kScale = 0x1p54;
   static constexpr double kScaleLog2 = 54.0;
 };
@@ -220,8 +220,8 @@ FASTLOSS_HOST_DEVICE Logistic<T> logistic(T x) {
   const T s = e * (T(1) + e) * inverse;
   const T log1p = T(2) * s * atanh_series<T, LogTraits<T>::kTermsOfLog1p>(s * s);
   const T larger = (T(2) + e) * inverse, smaller = e * larger;
-  return {positive ? x + log1p : log1p, positive ? log1p : log1p - x,
-          positive ? larger : smaller, positive ? smaller : larger};
+  return {positive ? x + log1p : log1p, positive ? log1p : log1p - x, positive ? larger : smaller,
+          positive ? smaller : larger};
 }
 
 // The functions below run once per row. `using std::…` beside an unqualified call lets a value type

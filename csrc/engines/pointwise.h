@@ -2,7 +2,8 @@
 //
 // A loss of single scores is a functor (losses/binary_cross_entropy.h is a model) that gives
 //     at(score, target, positive_weight) → Element   value and derivative of one score, branch-free
-//     takes_input(x), takes_target(y)                whether a value is in the loss's domain; NaN is
+//     takes_input(x), takes_target(y)                whether a value is in the loss's domain; NaN
+//     is
 // A loss of rows is a functor (losses/cross_entropy.h) that gives
 //     State                                     monoid over the logits of a row; State{} is empty
 //     Row                                       plain struct of T: the row's value and what dscores

@@ -31,12 +31,11 @@ class ElementsCpu {
   // Σ of the weighted losses, and of the weights; `each` (count), if not null, gets the losses.
   Sums forward(T* each) const {
     const host::Buffer<Sums> sums(tasks(), Sums{});
-    for_spans([&sums, this, each](int64_t task, int64_t first, int64_t count, const Span& span)
-                  FASTLOSS_SIMD_LOOP {
-                    T values[kElementSpan];
-                    sums[task].add(
-                        value_span(span, count, each != nullptr ? each + first : values));
-                  });
+    for_spans([&sums, this, each](int64_t task, int64_t first, int64_t count,
+                                  const Span& span) FASTLOSS_SIMD_LOOP {
+      T values[kElementSpan];
+      sums[task].add(value_span(span, count, each != nullptr ? each + first : values));
+    });
     Sums total;
     for (int64_t task = 0; task < tasks(); ++task) total.add(sums[task]);
     return total;
@@ -158,23 +157,22 @@ class RowsCpu {
 
   // gradient, laid out like the input, = upstream · ∂L/∂z; 0 in rows that are ignored.
   void backward(const Row* rows, const Upstream<T>& upstream, const Sink<T>& gradient) const {
-    for_groups([this, rows, &upstream, &gradient](const Group& group, Tile& tile)
-                   FASTLOSS_SIMD_LOOP {
-                     T scratch[kTile];
-                     for_spans(group, tile, [&](const Spans& s) FASTLOSS_SIMD_LOOP {
-                       const int64_t at = position(group.row, s.column);
-                       T* const out = in_.inner == 1 ? gradient.span(at, scratch) : scratch;
-                       for (int64_t g = 0; g < group.count; ++g) {
-                         derive(group, g, s, rows[group.row + g], upstream[group.row + g],
-                                out + g * s.stride);
-                       }
-                       if (in_.inner == 1) {
-                         gradient.store(at, s.count, out);
-                       } else {
-                         gradient.store_columns(at, in_.inner, group.count, s.count, out, s.stride);
-                       }
-                     });
-                   });
+    for_groups(
+        [this, rows, &upstream, &gradient](const Group& group, Tile& tile) FASTLOSS_SIMD_LOOP {
+          T scratch[kTile];
+          for_spans(group, tile, [&](const Spans& s) FASTLOSS_SIMD_LOOP {
+            const int64_t at = position(group.row, s.column);
+            T* const out = in_.inner == 1 ? gradient.span(at, scratch) : scratch;
+            for (int64_t g = 0; g < group.count; ++g) {
+              derive(group, g, s, rows[group.row + g], upstream[group.row + g], out + g * s.stride);
+            }
+            if (in_.inner == 1) {
+              gradient.store(at, s.count, out);
+            } else {
+              gradient.store_columns(at, in_.inner, group.count, s.count, out, s.stride);
+            }
+          });
+        });
   }
 
  private:

@@ -67,8 +67,7 @@ class ElementArguments {
     }
     if (period == input.count) return {values, period};
     const int64_t repeated = period + kElementSpan;
-    T* const out =
-        hold(at::empty({repeated}, accumulated_dtype<T>)).template mutable_data_ptr<T>();
+    T* const out = hold(at::empty({repeated}, accumulated_dtype<T>)).template mutable_data_ptr<T>();
     for (int64_t i = 0; i < repeated; ++i) out[i] = values[i % period];
     return {out, period};
   }
@@ -116,8 +115,8 @@ PointwiseResult elements_forward_as(const std::string& name, const ElementsTenso
 template <class T>
 Upstream<T> upstream_of(const std::string& name, const at::Tensor& grad_loss, bool none,
                         at::IntArrayRef shape, T overall, at::Tensor& keep) {
-  keep = guarded(name, "grad_loss", grad_loss, accumulated_dtype<T>,
-                 none ? shape : at::IntArrayRef{});
+  keep =
+      guarded(name, "grad_loss", grad_loss, accumulated_dtype<T>, none ? shape : at::IntArrayRef{});
   const T* const data = keep.template const_data_ptr<T>();
   return none ? Upstream<T>{data, T(1)} : Upstream<T>{nullptr, *data * overall};
 }
@@ -130,8 +129,8 @@ at::Tensor elements_backward_as(const std::string& name, const at::Tensor& grad_
   const T overall =
       *guarded(name, "saved", saved, accumulated_dtype<T>, {1}).template const_data_ptr<T>();
   at::Tensor keep;
-  const auto upstream = upstream_of<T>(name, grad_loss, reduction == "none",
-                                       tensors.input.sizes(), overall, keep);
+  const auto upstream =
+      upstream_of<T>(name, grad_loss, reduction == "none", tensors.input.sizes(), overall, keep);
   const at::Tensor gradient = empty_like(tensors.input);
   ElementsCpu<Loss, T>(arguments.input, Loss{}).backward(upstream, sink<T>(gradient));
   return gradient;
@@ -158,11 +157,11 @@ at::Tensor elements_backward(const std::string& name, const at::Tensor& grad_los
   });
 }
 
-#define FASTLOSS_INSTANTIATE(Functor)                                                     \
+#define FASTLOSS_INSTANTIATE(Functor)                                                            \
   template PointwiseResult elements_forward<Functor>(const std::string&, const ElementsTensors&, \
-                                                     const std::string&);                       \
-  template at::Tensor elements_backward<Functor>(const std::string&, const at::Tensor&,         \
-                                                 const at::Tensor&, const ElementsTensors&,     \
+                                                     const std::string&);                        \
+  template at::Tensor elements_backward<Functor>(const std::string&, const at::Tensor&,          \
+                                                 const at::Tensor&, const ElementsTensors&,      \
                                                  const std::string&);
 FASTLOSS_INSTANTIATE(BinaryCrossEntropy)
 FASTLOSS_INSTANTIATE(BinaryCrossEntropyWithLogits)
@@ -192,8 +191,8 @@ class RowCall {
     input.input = source<T>(logits_);
     if (target.is_floating_point()) {
       if (target.sizes() != logits.sizes()) {
-        fail(name, "target must have shape " + show(logits.sizes()) + ", got " +
-                       show(target.sizes()));
+        fail(name,
+             "target must have shape " + show(logits.sizes()) + ", got " + show(target.sizes()));
       }
       target_ = dense(name, "target", target);
       input.target = source<T>(target_);
@@ -343,12 +342,11 @@ PointwiseResult cross_entropy_forward(const at::Tensor& input, const at::Tensor&
                                       const std::optional<at::Tensor>& weight,
                                       std::optional<int64_t> ignore_index, double label_smoothing,
                                       const std::string& reduction) {
-  return cross_entropy_call(
-      input, target, weight, ignore_index, label_smoothing,
-      [&](const auto& call, const auto& loss, const auto& weight_of) {
-        return call.forward(loss, kProbabilities, reduction == "mean", reduction == "none",
-                            weight_of);
-      });
+  return cross_entropy_call(input, target, weight, ignore_index, label_smoothing,
+                            [&](const auto& call, const auto& loss, const auto& weight_of) {
+                              return call.forward(loss, kProbabilities, reduction == "mean",
+                                                  reduction == "none", weight_of);
+                            });
 }
 
 at::Tensor cross_entropy_backward(const at::Tensor& grad_loss, const at::Tensor& saved,
@@ -356,19 +354,18 @@ at::Tensor cross_entropy_backward(const at::Tensor& grad_loss, const at::Tensor&
                                   const std::optional<at::Tensor>& weight,
                                   std::optional<int64_t> ignore_index, double label_smoothing,
                                   const std::string& reduction) {
-  return cross_entropy_call(
-      input, target, weight, ignore_index, label_smoothing,
-      [&](const auto& call, const auto& loss, const auto& weight_of) {
-        return call.backward(grad_loss, saved, loss, reduction == "mean", reduction == "none",
-                             weight_of);
-      });
+  return cross_entropy_call(input, target, weight, ignore_index, label_smoothing,
+                            [&](const auto& call, const auto& loss, const auto& weight_of) {
+                              return call.backward(grad_loss, saved, loss, reduction == "mean",
+                                                   reduction == "none", weight_of);
+                            });
 }
 
 PointwiseResult kl_div_with_logits_forward(const at::Tensor& input, const at::Tensor& target,
                                            const std::string& direction, bool log_target,
                                            const std::string& reduction) {
-  const char* const rule = log_target ? "must be logarithms of probabilities, at most 0"
-                                      : kProbabilities;
+  const char* const rule =
+      log_target ? "must be logarithms of probabilities, at most 0" : kProbabilities;
   return kl_div_call(input, target, direction, log_target, [&](const auto& call, const auto& loss) {
     return call.forward(loss, rule, reduction != "sum", reduction == "none", one);
   });

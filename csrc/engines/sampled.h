@@ -27,7 +27,20 @@ struct SampledInput {
   T scale = 1;                 // multiplies scores, before log q
 };
 
-// Gradients of Σ_b factor_b · L_b; null: not wanted.
+// What the loss of row b is multiplied by, in the sum and for its gradient: its weight, and the
+// same number for all. A row of weight 0 does not exist.
+template <class T>
+struct RowWeights {
+  const T* weights = nullptr;  // (rows) or null: all 1
+  T overall = 1;               // for the gradient only
+
+  FASTLOSS_HOST_DEVICE T weight(int64_t row) const {
+    return weights != nullptr ? weights[row] : T(1);
+  }
+  FASTLOSS_HOST_DEVICE T factor(int64_t row) const { return overall * weight(row); }
+};
+
+// Gradients of Σ_b factor(b) · L_b; null: not wanted.
 template <class T>
 struct SampledGradients {
   T* positive = nullptr;    // (rows, positives)

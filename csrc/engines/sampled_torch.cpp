@@ -57,20 +57,14 @@ class SampledCall {
         .template const_data_ptr<T>();
   }
 
-  // `counts[b]` is what row b counts in the divisor of a mean, times its weight.
-  template <class Engine>
-  SampledResult forward(const Engine& engine, const double* counts, T dscale_factor = 1) {
+  // `count(b)` is what row b counts in the divisor of a mean, times its weight; without masks all
+  // rows count the same.
+  template <class Engine, class Count>
+  SampledResult forward(const Engine& engine, const Count& count, T dscale_factor = 1) {
     const int64_t b = input.rows;
     const bool none = reduction_ == "none";
-    const host::Buffer<T> factors(b), losses(b);
-    double divisor = 1;
-    if (reduction_ == "mean") {
-      divisor = 0;
-      for (int64_t i = 0; i < b; ++i) divisor += weight(i) * counts[i];
-    }
-    for (int64_t i = 0; i < b; ++i) {
-      factors[i] = divisor == 0 ? T(0) : static_cast<T>(weight(i) / divisor);
-    }
+    const double divisor = reduction_ == "mean" ? divisor_of(count) : 1;
+    const RowWeights<T> weights{weights_, divisor == 0 ? T(0) : static_cast<T>(1 / divisor)};
     SampledResult result = make(none);
     SampledGradients<T> gradients;
     if (wanted_[0]) gradients.positive = result[1].template mutable_data_ptr<T>();
@@ -78,18 +72,12 @@ class SampledCall {
     const bool wants_scale = wanted_.size() > 2 && wanted_[2];
     const host::Buffer<double> dscale(wants_scale ? b : 0);
     if (wants_scale) gradients.scale = dscale.data();
-    engine.forward(factors.data(), losses.data(), gradients);
-
     T* const loss = result[0].template mutable_data_ptr<T>();
-    double total = 0, total_dscale = 0;
-    for (int64_t i = 0; i < b; ++i) {
-      const double own = factors[i] == T(0) ? 0 : weight(i) * static_cast<double>(losses[i]);
-      if (none) loss[i] = static_cast<T>(own);
-      total += own;
-    }
+    const double total = engine.forward(weights, none ? loss : nullptr, gradients);
     if (!none) *loss = divisor == 0 ? T(0) : static_cast<T>(total / divisor);
     if (wants_scale) {
       T* const out = result[3].template mutable_data_ptr<T>();
+      double total_dscale = 0;
       for (int64_t i = 0; i < b; ++i) {
         if (none) out[i] = static_cast<T>(dscale[i]) * dscale_factor;
         total_dscale += dscale[i];
@@ -108,17 +96,27 @@ class SampledCall {
   const bool* where(const char* argument, const std::optional<at::Tensor>& tensor,
                     at::IntArrayRef shape) {
     if (!tensor) return nullptr;
-    return hold(guarded(name_, argument, *tensor, at::kBool, shape)).template const_data_ptr<bool>();
+    return hold(guarded(name_, argument, *tensor, at::kBool, shape))
+        .template const_data_ptr<bool>();
   }
 
-  double weight(int64_t i) const {
-    return weights_ != nullptr ? static_cast<double>(weights_[i]) : 1.0;
+  template <class Count>
+  double divisor_of(const Count& count) const {
+    const bool alike = input.positive_where == nullptr && input.negative_where == nullptr;
+    if (alike && weights_ == nullptr) {
+      return input.rows > 0 ? static_cast<double>(input.rows) * count(0) : 0;
+    }
+    double sum = 0;
+    for (int64_t i = 0; i < input.rows; ++i) {
+      sum += weights_ != nullptr ? static_cast<double>(weights_[i]) * count(i) : count(i);
+    }
+    return sum;
   }
 
   SampledResult make(bool none) const {
     const auto dtype = accumulated_dtype<T>;
-    const std::vector<int64_t> reduced = none ? std::vector<int64_t>{input.rows}
-                                              : std::vector<int64_t>{};
+    const std::vector<int64_t> reduced =
+        none ? std::vector<int64_t>{input.rows} : std::vector<int64_t>{};
     SampledResult result{at::empty(reduced, dtype)};
     const std::vector<int64_t> shapes[] = {
         {input.rows, input.positives}, {input.rows, input.negatives}, reduced};
@@ -148,10 +146,9 @@ SampledResult pairs_forward(const std::string& name, const SampledTensors& tenso
   return with_accumulated_type(tensors.positive.scalar_type(), [&](auto accumulated) {
     using T = decltype(accumulated);
     SampledCall<T> call(name, tensors, reduction, wanted);
-    const host::Buffer<double> counts(call.input.rows);
-    count_pairs(call.input, counts.data());
     const Loss<T> loss{static_cast<T>(options)...};
-    return call.forward(SampledPairsCpu<Loss<T>, T>(call.input, loss), counts.data());
+    return call.forward(SampledPairsCpu<Loss<T>, T>(call.input, loss),
+                        [&](int64_t row) { return count_pairs(call.input, row); });
   });
 }
 
@@ -193,9 +190,9 @@ SampledResult sampled_softmax_loss_forward(const SampledTensors& tensors,
     in.negative_log_q = call.vector("negative_log_q", negative_log_q, {in.rows, in.negatives});
     const double scale = 1 / temperature;
     in.scale = static_cast<T>(scale);
-    const host::Buffer<double> counts(in.rows, 1.0);
     // s / τ: ∂/∂τ = −scale² · ∂/∂scale.
-    return call.forward(SampledSoftmaxCpu<T>(in), counts.data(), static_cast<T>(-scale * scale));
+    return call.forward(
+        SampledSoftmaxCpu<T>(in), [](int64_t) { return 1.0; }, static_cast<T>(-scale * scale));
   });
 }
 

@@ -19,10 +19,14 @@ namespace detail {
 template <class Work>
 FASTLOSS_HOST_DEVICE void with_type(StoredType type, const Work& work) {
   switch (type) {
-    case StoredType::kFloat: return work(float{});
-    case StoredType::kDouble: return work(double{});
-    case StoredType::kBFloat16: return work(BFloat16{});
-    case StoredType::kFloat16: return work(Float16{});
+    case StoredType::kFloat:
+      return work(float{});
+    case StoredType::kDouble:
+      return work(double{});
+    case StoredType::kBFloat16:
+      return work(BFloat16{});
+    case StoredType::kFloat16:
+      return work(Float16{});
   }
 }
 

@@ -34,8 +34,8 @@ inline at::Tensor dense(const std::string& name, const std::string& argument,
                         const at::Tensor& tensor) {
   const auto dtype = tensor.scalar_type();
   if (dtype != at::kDouble && dtype != at::kFloat && dtype != at::kBFloat16 && dtype != at::kHalf) {
-    fail(name, argument + " must be float32, float64, bfloat16 or float16, got " +
-                   c10::toString(dtype));
+    fail(name,
+         argument + " must be float32, float64, bfloat16 or float16, got " + c10::toString(dtype));
   }
   return guarded(name, argument, tensor, dtype, tensor.sizes());
 }

@@ -1,12 +1,12 @@
 // Binary cross-entropy of a probability p with target probability y:
 //     L = −[y log p + (1 − y) log(1 − p)],      ∂L/∂p = (p − y) / (p (1 − p)).
-// As torch has it, a logarithm never falls below −100, so that a wrong answer of probability 0 has a
-// finite loss, and the denominator of the derivative never below 1e-12. log(1 − p) keeps its digits
-// where p is small.
+// As torch has it, a logarithm never falls below −100, so that a wrong answer of probability 0 has
+// a finite loss, and the denominator of the derivative never below 1e-12. log(1 − p) keeps its
+// digits where p is small.
 #pragma once
 
-#include "core/math.h"
 #include "core/element.h"
+#include "core/math.h"
 
 namespace fastloss {
 
@@ -25,8 +25,7 @@ struct BinaryCrossEntropy {
     const T own = log_p < T(-100) ? T(-100) : log_p;
     const T other = log_q < T(-100) ? T(-100) : log_q;
     const T product = p * (T(1) - p);
-    return {-(y * own + (T(1) - y) * other),
-            (p - y) / (product < T(1e-12) ? T(1e-12) : product)};
+    return {-(y * own + (T(1) - y) * other), (p - y) / (product < T(1e-12) ? T(1e-12) : product)};
   }
 };
 

@@ -7,8 +7,8 @@
 // digits of its small loss. At y = 1, σ(z) − 1 would lose those of the derivative.
 #pragma once
 
-#include "core/math.h"
 #include "core/element.h"
+#include "core/math.h"
 
 namespace fastloss {
 

@@ -2,8 +2,8 @@
 //     L = −log σ(p − n) = softplus(g),      ∂L/∂g = σ(g),      g = n − p.
 #pragma once
 
-#include "core/math.h"
 #include "core/element.h"
+#include "core/math.h"
 
 namespace fastloss {
 

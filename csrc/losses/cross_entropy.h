@@ -1,12 +1,13 @@
 // Cross-entropy of a row of logits z_c with a target: a class t, or a distribution over classes.
 //
-// With class weights w, smoothing ε, A classes that are not removed (logit −inf) and p = softmax(z),
+// With class weights w, smoothing ε, A classes that are not removed (logit −inf) and p =
+// softmax(z),
 //     L = Σ_c q_c (lse − z_c),      ∂L/∂z_c = Q p_c − q_c,      Q = Σ_c q_c,
 // where the target's share of class c is
 //     q_c = w_c ((1 − ε) t_c + ε / A),      t_c = [c = t] for a class.
-// (lse − z_c differentiated is p_j − [j = c].) A class t stays out of the row's sum, which then holds
-// the others only, N = log Σ_{c ≠ t} exp z_c: lse − z_t = softplus(N − z_t) and
-// 1 − p_t = sigmoid(N − z_t) keep their digits where the target wins,
+// (lse − z_c differentiated is p_j − [j = c].) A class t stays out of the row's sum, which then
+// holds the others only, N = log Σ_{c ≠ t} exp z_c: lse − z_t = softplus(N − z_t) and 1 − p_t =
+// sigmoid(N − z_t) keep their digits where the target wins,
 //     ∂L/∂z_t = −(1 − ε) w_t sigmoid(N − z_t) + u (W p_t − w_t),      u = ε / A,  W = Σ_c w_c.
 // Sums with logits are taken relative to the maximum (softmax_row.h). A mean divides by Σ_i w_{t_i}
 // for classes, by the number of rows for distributions: the engine does. A row without classes has
@@ -96,8 +97,8 @@ struct CrossEntropy {
   FASTLOSS_HOST_DEVICE State push(const T* z, const T*, int64_t column, int64_t count) const {
     const LseState<T> lse = lse_of(z, count);
     if (!(smoothing > T(0))) return {lse, {}};
-    return {lse, SmoothedClasses<T>::of(z, count, weights_from(column),
-                                        LseState<T>::shift(lse.max))};
+    return {lse,
+            SmoothedClasses<T>::of(z, count, weights_from(column), LseState<T>::shift(lse.max))};
   }
 
   FASTLOSS_HOST_DEVICE Row finish(const State& others, T target, int64_t column) const {

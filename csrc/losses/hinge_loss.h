@@ -2,8 +2,8 @@
 //     L = max(0, 1 − y s),      ∂L/∂s = −y where 1 − y s > 0, else 0.
 #pragma once
 
-#include "core/host_device.h"
 #include "core/element.h"
+#include "core/host_device.h"
 
 namespace fastloss {
 
@@ -12,7 +12,8 @@ struct HingeLoss {
   static constexpr const char* kInputName = "scores";
   static constexpr const char* kTargetName = "labels";
   static constexpr const char* kInputRule = nullptr;
-  static constexpr const char* kTargetRule = "must be -1 or 1 (labels 0 and 1 map to 2 * labels - 1)";
+  static constexpr const char* kTargetRule =
+      "must be -1 or 1 (labels 0 and 1 map to 2 * labels - 1)";
 
   FASTLOSS_HOST_DEVICE static bool takes_input(T) { return true; }
   FASTLOSS_HOST_DEVICE static bool takes_target(T label) {

@@ -4,8 +4,8 @@
 //     L = Σ_c t_c (log t_c − log p_c),      ∂L/∂z_c = (Σ t) p_c − t_c,
 // the gradient of cross-entropy, whose entropy term does not depend on z. Reverse, KL(p ‖ t):
 //     L = Σ_c p_c (log p_c − log t_c),      ∂L/∂z_c = p_c (log p_c − log t_c − L),
-// because ∂p_c/∂z_j = p_c ([j = c] − p_j) and Σ_c p_c ∂log p_c/∂z_j = 0. 0 · log 0 = 0: a class with
-// t_c = 0 (forward) or p_c = 0 (reverse) adds nothing. Logits enter relative to their maximum
+// because ∂p_c/∂z_j = p_c ([j = c] − p_j) and Σ_c p_c ∂log p_c/∂z_j = 0. 0 · log 0 = 0: a class
+// with t_c = 0 (forward) or p_c = 0 (reverse) adds nothing. Logits enter relative to their maximum
 // (softmax_row.h), log t_c in the same term, so that what cancels, cancels class by class.
 #pragma once
 
@@ -21,9 +21,7 @@ struct KlTarget {
   FASTLOSS_HOST_DEVICE bool takes(T target) const {
     return is_log ? !(target > T(0.0078125)) : is_probability(target);
   }
-  FASTLOSS_HOST_DEVICE T probability(T target) const {
-    return is_log ? math::exp(target) : target;
-  }
+  FASTLOSS_HOST_DEVICE T probability(T target) const { return is_log ? math::exp(target) : target; }
   FASTLOSS_HOST_DEVICE T log(T target) const { return is_log ? target : math::log(target); }
 };
 
@@ -161,14 +159,15 @@ struct KlDivReverse {
                                             const T* __restrict target, int64_t count) {
     const T max = max_of(z, count);
     const T reference = LseState<T>::shift(max);
-    T sum = 0, cross = 0;
+    // In double: the value is a small difference of what these sums stand for.
+    double sum = 0, cross = 0;
 #pragma omp simd reduction(+ : sum, cross)
     for (int64_t j = 0; j < count; ++j) {
       const T gap = z[j] - reference, e = math::exp_up_to_0(gap);
-      sum += e;
-      cross += e == T(0) ? T(0) : e * (gap - as.log(target[j]));
+      sum += static_cast<double>(e);
+      cross += static_cast<double>(e == T(0) ? T(0) : e * (gap - as.log(target[j])));
     }
-    return {{max, sum}, cross};
+    return {{max, static_cast<T>(sum)}, static_cast<T>(cross)};
   }
 
   FASTLOSS_HOST_DEVICE static void dscores_as(KlTarget<T> as, const T* __restrict z,

@@ -2,8 +2,8 @@
 //     L = max(0, μ + g),      ∂L/∂g = 1 where μ + g > 0, else 0,      g = n − p.
 #pragma once
 
-#include "core/host_device.h"
 #include "core/element.h"
+#include "core/host_device.h"
 
 namespace fastloss {
 

@@ -40,9 +40,7 @@ struct Normaliser {
   }
   FASTLOSS_HOST_DEVICE bool counts() const { return !(log_sum == math::kInfinity<T>); }
   FASTLOSS_HOST_DEVICE T log_probability(T z) const { return (z - max) - log_sum; }
-  FASTLOSS_HOST_DEVICE T probability(T z) const {
-    return math::exp_up_to_0(log_probability(z));
-  }
+  FASTLOSS_HOST_DEVICE T probability(T z) const { return math::exp_up_to_0(log_probability(z)); }
 };
 
 // Σ q_c and Σ q_c (max − z_c).
@@ -72,7 +70,8 @@ FASTLOSS_HOST_DEVICE T weighted_gap(T q, T max, T z) {
   return (q == T(0)) & (z == -math::kInfinity<T>) ? T(0) : q * (max - z);
 }
 
-// A probability in a distribution that may itself be a rounded sum: up to a unit of bfloat16 above 1.
+// A probability in a distribution that may itself be a rounded sum: up to a unit of bfloat16
+// above 1.
 template <class T>
 FASTLOSS_HOST_DEVICE bool is_probability(T t) {
   return !(t < T(0)) & !(t > T(1.0078125));

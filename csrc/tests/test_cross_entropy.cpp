@@ -60,8 +60,8 @@ void test_derivatives(const Problem& p, size_t target_class) {
   const auto n = static_cast<int64_t>(p.z.size());
   std::vector<double> soft(p.z.size()), hard(p.z.size());
   const auto soft_result = soft_row(p, p.z.size() / 3);
-  SoftCrossEntropy<double>{p.smoothing, p.weights()}.dscores(
-      p.z.data(), p.target.data(), 0, n, soft_result, 1.0, soft.data());
+  SoftCrossEntropy<double>{p.smoothing, p.weights()}.dscores(p.z.data(), p.target.data(), 0, n,
+                                                             soft_result, 1.0, soft.data());
   const auto hard_result = class_row(p, target_class);
   CrossEntropy<double>{p.smoothing, p.weights()}.dscores(p.z.data(), nullptr, 0, n, hard_result,
                                                          1.0, hard.data());
@@ -112,7 +112,8 @@ void test_monoid(const Problem& p) {
     CHECK_CLOSE(row.value, whole.value, 1e-14);
     CHECK_CLOSE(row.share, whole.share, 1e-14);
   }
-  SoftCrossEntropy<double>::State state = loss.push(p.z.data(), p.target.data(), 0, 3), same = state;
+  SoftCrossEntropy<double>::State state = loss.push(p.z.data(), p.target.data(), 0, 3),
+                                  same = state;
   same.merge({});
   CHECK(same.lse.sum == state.lse.sum && same.own.gap == state.own.gap);
   CHECK(same.classes.weights.gap == state.classes.weights.gap);

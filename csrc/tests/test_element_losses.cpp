@@ -1,5 +1,7 @@
 // Losses of one score or of one pair: the hand-written derivative is the derivative, nothing is
 // lost at the ends, kinks have derivative 0.
+#include <initializer_list>
+
 #include "check.h"
 #include "dual.h"
 #include "losses/binary_cross_entropy.h"
@@ -19,8 +21,8 @@ void test_with_logits() {
     for (const double y : {0.0, 0.3, 1.0, 1.7, -0.5}) {
       for (const double v : {1.0, 0.0, 2.5}) {
         const Dual x{z, 1};
-        const Dual definition = Dual(v * y) * log(Dual(1) + exp(-x)) +
-                                Dual(1 - y) * log(Dual(1) + exp(x));
+        const Dual definition =
+            Dual(v * y) * log(Dual(1) + exp(-x)) + Dual(1 - y) * log(Dual(1) + exp(x));
         const auto got = loss.at(z, y, v);
         CHECK_CLOSE(got.value, definition.value, 1e-12);
         CHECK_CLOSE(got.derivative, definition.derivative, 1e-12);

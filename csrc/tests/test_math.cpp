@@ -73,8 +73,8 @@ void test_log() {
   const T inf = math::kInfinity<T>, smallest = std::numeric_limits<T>::denorm_min();
   std::vector<T> x, p;
   for (int i = 0; i <= 100000; ++i) {
-    x.push_back(std::exp(T(i - 50000) * (std::numeric_limits<T>::max_exponent < 200 ? T(0.0017)
-                                                                                    : T(0.014))));
+    x.push_back(std::exp(T(i - 50000) *
+                         (std::numeric_limits<T>::max_exponent < 200 ? T(0.0017) : T(0.014))));
     x.push_back(T(1) + T(i - 50000) * T(1e-5));
     p.push_back(T(i) / T(100000));
     p.push_back(std::exp(-T(i) * T(8e-4)));
@@ -82,9 +82,8 @@ void test_log() {
   x.push_back(smallest);
   x.push_back(std::numeric_limits<T>::max());
   const auto log = [](T value) FASTLOSS_SIMD_LOOP { return math::log(value); };
-  const auto log_complement = [](T value) FASTLOSS_SIMD_LOOP {
-    return math::log_complement(value);
-  };
+  const auto log_complement = [](T value)
+                                  FASTLOSS_SIMD_LOOP { return math::log_complement(value); };
   CHECK(worst_error(x, log, [](long double v) { return std::log(v); }) <= 2.5);
   CHECK(worst_error(p, log_complement, [](long double v) { return std::log1p(-v); }) <= 3);
   CHECK(math::log(T(1)) == T(0));
@@ -103,9 +102,8 @@ void test_logistic(T range) {
   for (int i = 0; i <= 200000; ++i) x.push_back(range * T(i - 100000) / T(100000));
   const auto exp = [](long double v) { return std::exp(v); };
   const auto side = [&](auto member, const auto& exact) {
-    const auto function = [member](T value) FASTLOSS_SIMD_LOOP {
-      return math::logistic(value).*member;
-    };
+    const auto function = [member](T value)
+                              FASTLOSS_SIMD_LOOP { return math::logistic(value).*member; };
     return worst_error(x, function, exact);
   };
   using L = math::Logistic<T>;

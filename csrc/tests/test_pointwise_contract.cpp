@@ -19,7 +19,8 @@ struct Record {
 };
 Record* record = nullptr;
 
-// A row's "loss" is the sum of its logits and of their targets; the derivative of a logit is itself.
+// A row's "loss" is the sum of its logits and of their targets; the derivative of a logit is
+// itself.
 template <bool kOfClass>
 struct Recorder {
   static constexpr bool kTargetIsClass = kOfClass;
@@ -133,10 +134,10 @@ void test_elements(int64_t count, StoredType type) {
   std::vector<float> values(count), target(count, 0.5f), each(count), gradient(count, -7);
   std::vector<BFloat16> narrow(count), narrow_gradient(count);
   for (int64_t i = 0; i < count; ++i) {
-    values[i] = static_cast<float>(i % 100);
+    values[i] = static_cast<float>(i % 90);
     narrow[i] = BFloat16::round(values[i]);
   }
-  const int64_t period = std::min<int64_t>(count, 3);
+  const int64_t period = count < 3 ? 1 : 3;
   std::vector<float> weight(period + kElementSpan);
   for (size_t i = 0; i < weight.size(); ++i) weight[i] = static_cast<float>(i % period);
   const bool half = type == StoredType::kBFloat16;
@@ -148,8 +149,8 @@ void test_elements(int64_t count, StoredType type) {
   input.positive_weight = {weight.data(), period};
   const ElementsCpu<Doubling, float> engine(input, Doubling{});
   const auto sums = engine.forward(each.data());
-  engine.backward({nullptr, 3}, {half ? static_cast<void*>(narrow_gradient.data())
-                                      : gradient.data(), type});
+  engine.backward({nullptr, 3},
+                  {half ? static_cast<void*>(narrow_gradient.data()) : gradient.data(), type});
   double loss = 0, weights = 0;
   for (int64_t i = 0; i < count; ++i) {
     const auto w = static_cast<float>(i % period);

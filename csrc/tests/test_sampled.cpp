@@ -82,16 +82,18 @@ Dual row_of(const Problem& q, bool masked, int64_t row, int side, int64_t index,
 template <class Engine, class Definition>
 void test_against(const Engine& engine, const Problem& q, bool masked, bool with_scale,
                   const Definition& definition) {
-  std::vector<double> factors(q.b), losses(q.b), positive(q.b * q.p), negative(q.b * q.n),
+  std::vector<double> weights(q.b), losses(q.b), positive(q.b * q.p), negative(q.b * q.n),
       scale(q.b);
-  for (int64_t row = 0; row < q.b; ++row) factors[row] = static_cast<double>(row % 4);
+  for (int64_t row = 0; row < q.b; ++row) weights[row] = static_cast<double>(row % 4);
   SampledGradients<double> gradients{positive.data(), negative.data(),
                                      with_scale ? scale.data() : nullptr};
-  engine.forward(factors.data(), losses.data(), gradients);
+  const double total = engine.forward({weights.data(), 0.5}, losses.data(), gradients);
+  double sum = 0;
   for (int64_t row = 0; row < q.b; ++row) {
-    const double factor = factors[row];
+    const double factor = 0.5 * weights[row];
     const auto loss = row_of(q, masked, row, -1, 0, definition);
-    if (factor != 0) CHECK_CLOSE(losses[row], loss.value, 1e-13);
+    CHECK_CLOSE(losses[row], weights[row] == 0 ? 0 : weights[row] * loss.value, 1e-13);
+    sum += losses[row];
     for (int64_t i = 0; i < q.p; ++i) {
       const Dual expected = row_of(q, masked, row, 0, i, definition);
       CHECK_CLOSE(positive[row * q.p + i], factor * expected.derivative, 1e-12);
@@ -105,9 +107,8 @@ void test_against(const Engine& engine, const Problem& q, bool masked, bool with
       CHECK_CLOSE(scale[row], factor * expected.derivative, 1e-12);
     }
   }
-  std::vector<double> again(q.b);
-  engine.forward(factors.data(), again.data(), {});
-  for (int64_t row = 0; row < q.b; ++row) CHECK(again[row] == losses[row]);
+  CHECK_CLOSE(total, sum, 1e-13);
+  CHECK(engine.forward({weights.data(), 0.5}, nullptr, {}) == total);
 }
 
 template <class Pair>
@@ -135,19 +136,24 @@ int main() {
     return log(sum) - z;
   };
   for (const bool masked : {false, true}) {
-    for (const auto& [p, n] : {std::pair<int64_t, int64_t>{1, 1}, {1, 20}, {20, 1}, {3, 5}, {5, 3},
-                               {0, 4}, {4, 0}}) {
+    for (const auto& [p, n] : {std::pair<int64_t, int64_t>{1, 1},
+                               {1, 20},
+                               {1, 70},
+                               {20, 1},
+                               {3, 5},
+                               {5, 3},
+                               {0, 4},
+                               {4, 0},
+                               {1, 0}}) {
       const Problem q = draw(9, p, n, masked);
       const auto in = q.input(masked, false);
       test_against(SampledPairsCpu<BprLoss<double>, double>(in, {}), q, masked, false,
                    all_pairs(softplus));
       test_against(SampledPairsCpu<PairwiseMarginLoss<double>, double>(in, {0.25}), q, masked,
                    false, all_pairs(hinge));
-      std::vector<double> counts(q.b);
-      count_pairs(in, counts.data());
       for (int64_t row = 0; row < q.b; ++row) {
         const auto one = all_pairs([](Dual) { return Dual(1); });
-        CHECK(counts[row] == row_of(q, masked, row, -1, 0, one).value);
+        CHECK(count_pairs(in, row) == row_of(q, masked, row, -1, 0, one).value);
       }
     }
     for (const int64_t n : {1, 2, 33, 0}) {
@@ -161,7 +167,7 @@ int main() {
       test_against(SampledSoftmaxCpu<double>(in), q, masked, true, softmax);
     }
   }
-  const Problem many = draw(3000, 1, 1, true);  // more rows than a task has
+  const Problem many = draw(9000, 1, 2, true);  // more rows than a task has
   const auto in = many.input(true, false);
   test_against(SampledPairsCpu<BprLoss<double>, double>(in, {}), many, true, false,
                all_pairs(softplus));

@@ -153,7 +153,9 @@ class CrossEntropyLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the options that differ from their defaults."""
-        return ", ".join(differing(self, {"ignore_index": -100, "label_smoothing": 0.0, "reduction": "mean"}))
+        return ", ".join(
+            differing(self, {"ignore_index": -100, "label_smoothing": 0.0, "reduction": "mean"})
+        )
 
 
 class KLDivWithLogitsLoss(nn.Module):
@@ -201,4 +203,6 @@ class KLDivWithLogitsLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the options that differ from their defaults."""
-        return ", ".join(differing(self, {"direction": "forward", "log_target": False, "reduction": "batchmean"}))
+        return ", ".join(
+            differing(self, {"direction": "forward", "log_target": False, "reduction": "batchmean"})
+        )

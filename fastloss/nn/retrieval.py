@@ -24,8 +24,8 @@ class BPRLoss(nn.Module):
         reduction: as in the function.
 
     Shapes:
-        ``forward(positive, negative, *, positive_where, negative_where, weights)`` takes the tensors of the
-        function.
+        ``forward(positive, negative, *, positive_where, negative_where, weights)`` takes the
+        tensors of the function.
 
     Example:
         >>> import torch, fastloss
@@ -118,8 +118,8 @@ class PairwiseMarginLoss(nn.Module):
         margin, reduction: as in the function.
 
     Shapes:
-        ``forward(positive, negative, *, positive_where, negative_where, weights)`` takes the tensors of the
-        function.
+        ``forward(positive, negative, *, positive_where, negative_where, weights)`` takes the
+        tensors of the function.
 
     Example:
         >>> import torch, fastloss

@@ -57,9 +57,7 @@ def hinge_loss(
     op = "hinge_loss"
     _checks.floating(op, "scores", scores)
     shape = (*scores.shape,)
-    _checks.beside(
-        op, "labels", labels, scores, shape, of="scores", why=" as scores", integer=True
-    )
+    _checks.beside(op, "labels", labels, scores, shape, of="scores", why=" as scores", integer=True)
     if weights is not None:
         _checks.beside(op, "weights", weights, scores, shape, of="scores", why=" as scores")
     _checks.choice(op, "reduction", reduction, _checks.REDUCTIONS)

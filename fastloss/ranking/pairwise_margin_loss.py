@@ -22,8 +22,9 @@ def pairwise_margin_loss(
     .. math::
         L_b = \sum_{i,j} \max(0,\ \mu - p_{bi} + n_{bj})
 
-    A pair whose scores differ by the margin costs nothing more. The (b, p, n) differences are never
-    stored: beside the scores stand gradients of their size.
+    A pair in the right order by the margin costs nothing.
+
+    The (b, p, n) differences are never stored: beside the scores stand gradients of their size.
 
     Args:
         positive: (b, p) scores of positives, or (b,), one a row; float32, float64, bfloat16 or

@@ -24,6 +24,13 @@ def reduce_rows(loss: Tensor, counts: Tensor, weights: Tensor | None, reduction:
     raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
 
 
+def without_unweighted(scores: Tensor, weights: Tensor | None, stand_in: float) -> Tensor:
+    """The scores, with a stand-in where the weight is 0: not even their NaN enters a gradient."""
+    if weights is None:
+        return scores
+    return torch.where(weights.expand_as(scores) == 0, stand_in, scores)
+
+
 def reduce_elements(
     loss: Tensor, weights: Tensor | None, reduction: str, *, divide_by_weights: bool
 ) -> Tensor:

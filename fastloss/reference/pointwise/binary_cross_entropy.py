@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..reduction import reduce_elements
+from ..reduction import reduce_elements, without_unweighted
 
 
 def binary_cross_entropy(
@@ -19,6 +19,7 @@ def binary_cross_entropy(
     Stores both logarithms. Gradients come from autograd, of a loss whose derivative is written down
     because torch's is not that of its clamped logarithm.
     """
+    input = without_unweighted(input, weight, 0.5)
     target = target.to(input.dtype)
     p = input.detach()
     loss = -target * p.log().clamp(min=-100) - (1 - target) * (-p).log1p().clamp(min=-100)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..reduction import reduce_elements
+from ..reduction import reduce_elements, without_unweighted
 
 
 def binary_cross_entropy_with_logits(
@@ -23,10 +23,11 @@ def binary_cross_entropy_with_logits(
 
     Stores both logarithms. Gradients come from autograd and may be differentiated again.
     """
+    input = without_unweighted(input, weight, 0.0)
     target = target.to(input.dtype)
     own = target if pos_weight is None else pos_weight * target
-    loss = _term(own, F.softplus(-input, threshold=math.inf))
-    loss = loss + _term(1 - target, F.softplus(input, threshold=math.inf))
+    loss = _term(own, -F.logsigmoid(input))
+    loss = loss + _term(1 - target, -F.logsigmoid(-input))
     return reduce_elements(loss, weight, reduction, divide_by_weights=False)
 
 

@@ -25,12 +25,12 @@ def cross_entropy(
     class_dim = 1 if input.dim() > 1 else 0
     logits = input.movedim(class_dim, -1)
     row_shape, classes = logits.shape[:-1], logits.shape[-1]
-    logits = logits.reshape(-1, classes)
+    logits = logits.reshape(row_shape.numel(), classes)
     weight = logits.new_ones(classes) if weight is None else weight
 
     if target.is_floating_point():
         kept = torch.ones(len(logits), dtype=torch.bool)
-        shares = target.movedim(class_dim, -1).reshape(-1, classes).to(logits.dtype)
+        shares = target.movedim(class_dim, -1).reshape(logits.shape).to(logits.dtype)
         divisors = logits.new_ones(len(logits))
     else:
         flat = target.reshape(-1)
@@ -38,7 +38,7 @@ def cross_entropy(
         if ignore_index is not None:
             kept = flat != ignore_index
         logits, flat = logits[kept], flat[kept]  # the others are not read, not even their NaN
-        shares = torch.nn.functional.one_hot(flat, classes).to(logits.dtype)
+        shares = torch.zeros_like(logits).scatter(1, flat[:, None], 1.0)
         divisors = weight[flat]
 
     allowed = logits != -math.inf

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -24,6 +22,6 @@ def bpr_loss(
     Stores every difference. Gradients come from autograd and may be differentiated again.
     """
     return reduce_pairs(
-        lambda gaps: F.softplus(gaps, threshold=math.inf),
+        lambda gaps: -F.logsigmoid(-gaps),
         positive, negative, positive_where, negative_where, weights, reduction,
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..reduction import reduce_elements
+from ..reduction import reduce_elements, without_unweighted
 
 
 def hinge_loss(
@@ -18,5 +18,6 @@ def hinge_loss(
 
     Stores the margins. Gradients come from autograd and may be differentiated again.
     """
+    scores = without_unweighted(scores, weights, 0.0)
     loss = (1 - labels.to(scores.dtype) * scores).relu()
     return reduce_elements(loss, weights, reduction, divide_by_weights=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..reduction import reduce_rows
@@ -39,6 +40,9 @@ def sampled_softmax_loss(
     if negative_log_q is not None:
         others = others - negative_log_q
     others = torch.where(negative_where, others, -math.inf)
-    scores = torch.cat([own[:, None], others], dim=1)
-    loss = scores.logsumexp(1) - own
+    has_others = (others != -math.inf).any(1)
+    # A row without negatives gets a finite stand-in, so that no NaN enters its (zero) gradient.
+    normaliser = others.masked_fill(~has_others[:, None], 0.0).logsumexp(1)
+    # lse − own = softplus(normaliser − own), which keeps the digits of small losses.
+    loss = torch.where(has_others, -F.logsigmoid(own - normaliser), own.where(own.isnan(), 0.0))
     return reduce_rows(loss, torch.ones_like(loss, dtype=torch.bool), weights, reduction)
