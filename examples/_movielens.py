@@ -150,11 +150,14 @@ def retrieval_metrics(
     relevant[held_out.user - 1, held_out.item] = True
     assert bool(candidate[relevant].all())  # no user rates an item twice
 
-    query_index = torch.arange(len(scores))[:, None].expand_as(scores)
-    kept = scores[candidate], relevant[candidate], query_index[candidate]
+    # To some of these metrics a score <= 0 means "not retrieved", which a cosine does not mean. The
+    # places of the scores among all scores, from 1, have the same order and the same ties.
+    place = torch.unique(scores[candidate], return_inverse=True)[1] + 1
+    assert len(place) < 1 << 24  # float32 tells them apart
+    query_index = torch.arange(len(scores))[:, None].expand_as(scores)[candidate]
     result = {}
     for name, metric in metrics.items():
-        metric.update(kept[0], kept[1], indexes=kept[2])
+        metric.update(place.float(), relevant[candidate], indexes=query_index)
         result[name] = float(metric.compute())
         metric.reset()
     return result
