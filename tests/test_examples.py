@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -29,6 +30,24 @@ def run(example, folder, *options):
     )
     assert done.returncode == 0, done.stdout
     return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+
+
+def test_metrics_of_negative_scores(monkeypatch):
+    """A held-out item counts whatever the sign of its score."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from _movielens import Interactions, retrieval_metrics
+    from torchmetrics.retrieval import RetrievalMAP, RetrievalRecall
+
+    user, item = torch.tensor([1, 1, 2]), torch.tensor([2, 4, 1])
+    held_out = Interactions(user, item, torch.zeros(3, 10))
+    seen = Interactions(torch.tensor([2]), torch.tensor([3]), torch.zeros(1, 10))
+    scores = torch.tensor([[9.0, -0.1, -0.2, -0.3, -0.4], [9.0, -0.2, -0.1, 0.5, -0.3]])
+    metrics = {"map": RetrievalMAP(), "recall": RetrievalRecall(top_k=2)}
+    # User 1: items 2 and 4 are second and fourth. User 2: item 3 is seen, so item 1 is second.
+    expected = {"map": ((1 / 2 + 2 / 4) / 2 + 1 / 2) / 2, "recall": (1 / 2 + 1) / 2}
+    for shift in (0.0, 1.0):
+        found = retrieval_metrics(scores + shift, held_out, [seen], metrics)
+        assert found == pytest.approx(expected)
 
 
 def test_two_tower(tmp_path):
