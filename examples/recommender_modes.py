@@ -172,7 +172,7 @@ class Mode:
     negatives: int  # drawn for each positive
 
 
-# Temperatures: of 0.05, 0.1, 0.2 and 0.4 the one with the best NDCG in validation, after the default
+# Temperatures: of 0.05, 0.1, 0.2 and 0.4 the one of the best NDCG in validation, after the default
 # epochs from seed 0 (--temperature repeats that). Negatives: the same number for each mode that
 # draws some, so that these see equally many scores.
 MODES = {

@@ -35,8 +35,9 @@ def run(example, folder, *options):
 def test_metrics_of_negative_scores(monkeypatch):
     """A held-out item counts whatever the sign of its score."""
     monkeypatch.syspath_prepend(EXAMPLES)
-    from _movielens import Interactions, retrieval_metrics
     from torchmetrics.retrieval import RetrievalMAP, RetrievalRecall
+
+    from _movielens import Interactions, retrieval_metrics
 
     user, item = torch.tensor([1, 1, 2]), torch.tensor([2, 4, 1])
     held_out = Interactions(user, item, torch.zeros(3, 10))
