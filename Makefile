@@ -1,6 +1,7 @@
 # Every command sets itself up in .venv: the first run downloads, later ones need no network.
 #
 #   make demo        train the MovieLens example, eager and fused
+#   make modes       train it point-wise, pair-wise, list-wise and over the whole catalogue
 #   make test        C++ and Python tests
 #   make test-deep   the tests that take minutes
 #   make bench       benchmarks; options by ARGS, as in: make bench ARGS=--quick
@@ -26,11 +27,15 @@ export MPLCONFIGDIR ?= $(CURDIR)/.venv/cache/matplotlib
 python := .venv/bin/python
 environment = sh _build/preflight.sh && $(PYTHON) _build/environment.py
 
-.PHONY: demo test cpp-test py-test test-deep bench lint docs lock clean
+.PHONY: demo modes test cpp-test py-test test-deep bench lint docs lock clean
 
 demo:
 	@$(environment) demo
 	$(python) examples/movielens_two_tower.py $(ARGS)
+
+modes:
+	@$(environment) demo
+	$(python) examples/recommender_modes.py $(ARGS)
 
 test: cpp-test py-test
 
@@ -45,7 +50,7 @@ py-test:
 	$(python) -m pytest -q $(ARGS)
 
 test-deep:
-	@$(environment) test bench docs
+	@$(environment) test bench docs demo
 	$(python) -m pytest -q -m deep $(ARGS)
 
 bench:

@@ -17,14 +17,10 @@ The data are the copy of MovieLens-100k (GroupLens) in the recbole package, read
 from __future__ import annotations
 
 import argparse
-import contextlib
-import csv
 import ctypes
 import gc
-import importlib.util
 import json
 import math
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -34,18 +30,31 @@ from pathlib import Path
 import matplotlib
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.retrieval import RetrievalNormalizedDCG, RetrievalRecall
 from tqdm import tqdm
 
 import fastloss
+from _movielens import (
+    Dataset,
+    TwoTower,
+    data_file,
+    load,
+    model_scores,
+    print_table,
+    processor,
+    retrieval_metrics,
+)
 
 matplotlib.use("Agg")  # no display needed
 import matplotlib.pyplot as plt
 
 TEMPERATURE = 0.1
 TOP_K = 20
-HISTORY = 10  # a user's recent items that the user tower sees
+METRICS = {
+    f"recall@{TOP_K}": RetrievalRecall(top_k=TOP_K),
+    f"ndcg@{TOP_K}": RetrievalNormalizedDCG(top_k=TOP_K),
+}
 WORKSPACE = 64 << 20  # bytes fastloss may use for temporaries; its default, spelled out
 
 # Both losses are exact to float32 rounding, yet the two trainings part slowly: Adam divides by the
@@ -101,96 +110,6 @@ def fused_bytes(n: int, d: int) -> int:
     return WORKSPACE + 2 * (2 * n * d * 4)
 
 
-# Data -------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Interactions:
-    """User, item and the user's recent items before it (0 pads), one row an interaction."""
-
-    user: Tensor  # (rows,)
-    item: Tensor  # (rows,)
-    history: Tensor  # (rows, HISTORY)
-
-    def __getitem__(self, rows: Tensor) -> Interactions:
-        return Interactions(self.user[rows], self.item[rows], self.history[rows])
-
-    def __len__(self) -> int:
-        return len(self.user)
-
-
-@dataclass
-class Dataset:
-    train: Interactions
-    test: Interactions  # the last interaction of each user
-    users: int  # ids run from 1 to users
-    items: int
-    item_frequency: Tensor  # (items + 1,): share of the training interactions
-
-
-def data_file() -> Path:
-    """Path of ml-100k.inter inside the installed recbole package, whose code is not imported."""
-    hint = "install it with: pip install --no-deps recbole==1.2.1"
-    spec = importlib.util.find_spec("recbole")
-    if spec is None or not spec.submodule_search_locations:
-        sys.exit(
-            f"movielens_two_tower: MovieLens-100k comes with recbole, which is missing; {hint}"
-        )
-    folder = Path(next(iter(spec.submodule_search_locations)))
-    path = folder / "dataset_example" / "ml-100k" / "ml-100k.inter"
-    if not path.is_file():
-        sys.exit(f"movielens_two_tower: this recbole has no {path.name} at {path}; {hint}")
-    return path
-
-
-def load(path: Path) -> Dataset:
-    """Split each user's interactions by time: the last one is the test, the others train."""
-    with path.open(newline="") as lines:
-        rows = list(csv.DictReader(lines, delimiter="\t"))
-    events = (
-        sorted(  # ties of a user's timestamps are broken by item id, so that the split is fixed
-            (int(row["user_id:token"]), float(row["timestamp:float"]), int(row["item_id:token"]))
-            for row in rows
-        )
-    )
-    user = torch.tensor([event[0] for event in events])
-    item = torch.tensor([event[2] for event in events])
-
-    position = torch.arange(len(events))
-    first = torch.searchsorted(user, user)  # row at which the user's events begin
-    last = torch.searchsorted(user, user, right=True) - 1
-    before = position[:, None] - torch.arange(1, HISTORY + 1)
-    history = torch.where(before >= first[:, None], item[before.clamp(min=0)], 0)
-
-    everything = Interactions(user, item, history)
-    train = everything[position[position != last]]
-    test = everything[position[position == last]]
-    items = int(item.max())
-    count = torch.bincount(train.item, minlength=items + 1)
-    return Dataset(train, test, int(user.max()), items, count / len(train))
-
-
-# Model ------------------------------------------------------------------------------------------
-
-
-class TwoTower(nn.Module):
-    """User tower: user id and mean of recent items; item tower: item id. Both give d features."""
-
-    def __init__(self, users: int, items: int, d: int = 64) -> None:
-        super().__init__()
-        self.user_id = nn.Embedding(users + 1, d)
-        self.history = nn.EmbeddingBag(items + 1, d, mode="mean", padding_idx=0)
-        self.user_mlp = nn.Sequential(nn.Linear(2 * d, 2 * d), nn.ReLU(), nn.Linear(2 * d, d))
-        self.item_id = nn.Embedding(items + 1, d)
-        self.item_mlp = nn.Sequential(nn.Linear(d, 2 * d), nn.ReLU(), nn.Linear(2 * d, d))
-
-    def users(self, rows: Interactions) -> Tensor:
-        return self.user_mlp(torch.cat([self.user_id(rows.user), self.history(rows.history)], 1))
-
-    def items(self, item: Tensor) -> Tensor:
-        return self.item_mlp(self.item_id(item))
-
-
 # Training ---------------------------------------------------------------------------------------
 
 
@@ -236,39 +155,6 @@ def train(name: str, data: Dataset, epochs: int, batch: int, seed: int) -> Run:
             bar.set_postfix(loss=f"{run.curve[-1]:.4f}", refresh=False)
     bar.close()
     return run
-
-
-# Evaluation -------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def model_scores(model: TwoTower, data: Dataset) -> Tensor:
-    """Cosine of every test user with every item, (test users, items + 1)."""
-    query = F.normalize(model.users(data.test))
-    key = F.normalize(model.items(torch.arange(data.items + 1)))
-    return query @ key.T
-
-
-def retrieval_metrics(scores: Tensor, data: Dataset) -> dict[str, float]:
-    """Recall and NDCG at TOP_K of each user's held-out item among the items not trained on."""
-    row_of_user = torch.full((data.users + 1,), -1)
-    row_of_user[data.test.user] = torch.arange(len(data.test))
-    candidate = torch.ones_like(scores, dtype=torch.bool)
-    candidate[:, 0] = False  # the padding id
-    candidate[row_of_user[data.train.user], data.train.item] = False
-    relevant = torch.zeros_like(candidate)
-    relevant[torch.arange(len(data.test)), data.test.item] = True
-    assert bool(candidate[relevant].all())  # no user rates an item twice
-
-    query_index = torch.arange(len(data.test))[:, None].expand_as(scores)
-    kept = scores[candidate], relevant[candidate], query_index[candidate]
-    result = {}
-    for name, metric in (
-        (f"recall@{TOP_K}", RetrievalRecall(top_k=TOP_K)),
-        (f"ndcg@{TOP_K}", RetrievalNormalizedDCG(top_k=TOP_K)),
-    ):
-        result[name] = float(metric(kept[0], kept[1], indexes=kept[2]))
-    return result
 
 
 # Memory -----------------------------------------------------------------------------------------
@@ -345,15 +231,6 @@ def large_step(data: Dataset, seed: int) -> dict[str, float | int | None]:
 # Report -----------------------------------------------------------------------------------------
 
 
-def processor() -> str:
-    """The processor's name, from Linux where it is to be had."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.machine()
-
-
 def median(values: list[float]) -> float:
     return float(torch.tensor(values).median())
 
@@ -376,18 +253,6 @@ def plot(runs: dict[str, Run], path: Path) -> None:
     right.legend()
     figure.savefig(path, dpi=120)
     plt.close(figure)
-
-
-def print_table(title: str, rows: list[tuple[str, ...]]) -> None:
-    """Rows of equal length, the first one the header; all columns but the first align right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    print(f"\n{title}\n{rule}")
-    for position, row in enumerate(rows):
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        print("  ".join([row[0].ljust(widths[0]), *cells[1:]]).rstrip())
-        if position == 0:
-            print(rule)
 
 
 def print_summary(summary: dict) -> None:
@@ -453,6 +318,10 @@ def main() -> int:
     began = time.perf_counter()
     fastloss.workspace_limit(WORKSPACE)
     data = load(data_file())
+
+    def evaluate(scores: Tensor) -> dict[str, float]:
+        return retrieval_metrics(scores, data.test, [data.train], METRICS)
+
     if not 1 <= options.batch <= len(data.train) or options.epochs < 1:
         sys.exit(f"movielens_two_tower: --batch must be in 1..{len(data.train)}, --epochs >= 1")
     print(
@@ -463,7 +332,7 @@ def main() -> int:
     runs = {name: train(name, data, options.epochs, options.batch, options.seed) for name in LOSSES}
     models = {
         name: {
-            **retrieval_metrics(model_scores(run.model, data), data),
+            **evaluate(model_scores(run.model, data.test, data)),
             "final_loss": run.curve[-1],
             "step_seconds": median(run.step_time),
             "loss_seconds": median(run.loss_time),
@@ -473,7 +342,6 @@ def main() -> int:
         for name, run in runs.items()
     }
     apart = [abs(a - b) for a, b in zip(*(run.curve for run in runs.values()), strict=True)]
-    popularity = data.item_frequency.expand(len(data.test), -1)
     if not options.skip_large:
         print(
             f"one step at batch {LARGE_BATCH:,}: {LARGE_BATCH**2 / 1e9:.1f}e9 scores ...",
@@ -488,7 +356,7 @@ def main() -> int:
         "threads": torch.get_num_threads(),
         "build": fastloss.build_info(),
         "memory_is": "growth of the resident set (VmHWM) in one forward and backward pass",
-        "popularity": retrieval_metrics(popularity, data),
+        "popularity": evaluate(data.item_frequency.expand(data.users, -1)),
         "models": models,
         "curve_deviation": {
             "first step": apart[0],

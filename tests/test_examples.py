@@ -1,0 +1,70 @@
+"""The example programs run, and a seed fixes what they find."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+pytestmark = [
+    pytest.mark.deep,
+    pytest.mark.skipif(
+        any(
+            importlib.util.find_spec(name) is None
+            for name in ("matplotlib", "recbole", "torchmetrics", "tqdm")
+        ),
+        reason="the packages of the examples are not installed",
+    ),
+]
+
+
+def run(example, folder, *options):
+    command = (sys.executable, EXAMPLES / f"{example}.py", "--epochs", "1", "--out", folder)
+    done = subprocess.run(
+        [*command, *options], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert done.returncode == 0, done.stdout
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+
+
+def test_metrics_of_negative_scores(monkeypatch):
+    """A held-out item counts whatever the sign of its score."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from torchmetrics.retrieval import RetrievalMAP, RetrievalRecall
+
+    from _movielens import Interactions, retrieval_metrics
+
+    user, item = torch.tensor([1, 1, 2]), torch.tensor([2, 4, 1])
+    held_out = Interactions(user, item, torch.zeros(3, 10))
+    seen = Interactions(torch.tensor([2]), torch.tensor([3]), torch.zeros(1, 10))
+    scores = torch.tensor([[9.0, -0.1, -0.2, -0.3, -0.4], [9.0, -0.2, -0.1, 0.5, -0.3]])
+    metrics = {"map": RetrievalMAP(), "recall": RetrievalRecall(top_k=2)}
+    # User 1: items 2 and 4 are second and fourth. User 2: item 3 is seen, so item 1 is second.
+    expected = {"map": ((1 / 2 + 2 / 4) / 2 + 1 / 2) / 2, "recall": (1 / 2 + 1) / 2}
+    for shift in (0.0, 1.0):
+        found = retrieval_metrics(scores + shift, held_out, [seen], metrics)
+        assert found == pytest.approx(expected)
+
+
+def test_two_tower(tmp_path):
+    summary = run("movielens_two_tower", tmp_path, "--skip-large")
+    assert set(summary["models"]) == {"eager", "fastloss"}
+    assert (tmp_path / "loss_curves.png").stat().st_size > 0
+
+
+def test_modes(tmp_path):
+    """Three steps a mode, twice: the same numbers, and a mode's do not depend on the others."""
+    steps = ("--batch", "30000")
+    first = run("recommender_modes", tmp_path, *steps)
+    again = run("recommender_modes", tmp_path, *steps, "--modes", *reversed(first["modes"]))
+    assert len(first["modes"]) == 4
+    assert (tmp_path / "modes.png").stat().st_size > 0
+    for name, result in first["modes"].items():
+        del result["seconds"], again["modes"][name]["seconds"]
+        assert result == again["modes"][name], name
+    assert len({result["final_loss"] for result in first["modes"].values()}) == 4
