@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from .cases import ALLRANK, FEATURES, FORWARD, LISTS, RAX, Case
+from .cases import ALLRANK, FORWARD, LISTS, RAX, Case
 from .lists import require_time
 from .sides import (
     Inputs,
