@@ -5,6 +5,7 @@
 
 #include "core/simd.h"
 #include "engines/host.h"
+#include "engines/listwise_torch.h"
 #include "engines/pairwise_torch.h"
 #include "losses/registry.h"
 
@@ -122,6 +123,61 @@ PairwiseTensors pairwise_logsumexp(at::Tensor query, at::Tensor key, OptionalTen
           .similarity = similarity};
 }
 
+// <stem>_forward(scores, labels, where, offsets, weights, list_weights, …, reduction, wanted), where
+// … are the arguments that `adapt` turns into the functor's options.
+template <template <class> class Loss, class... Args>
+void bind_listwise(py::module_& module, const std::string& stem,
+                   typename Loss<float>::Options (*adapt)(Args...)) {
+  module.def((stem + "_forward").c_str(),
+             [=](at::Tensor scores, at::Tensor labels, OptionalTensor where, OptionalTensor offsets,
+                 OptionalTensor weights, OptionalTensor list_weights, Args... args,
+                 const std::string& reduction, bool wanted) {
+               return listwise_forward<Loss>(
+                   stem, {scores, labels, where, offsets, weights, list_weights},
+                   adapt(std::move(args)...), reduction, wanted);
+             },
+             py::call_guard<py::gil_scoped_release>());
+}
+
+// The value that a name stands for.
+template <class Value>
+Value named(const char* argument, const std::string& name,
+            std::initializer_list<std::pair<const char*, Value>> values) {
+  for (const auto& [known, value] : values) {
+    if (name == known) return value;
+  }
+  throw std::invalid_argument(std::string("unknown ") + argument + " \"" + name + "\"");
+}
+
+PairMethod method_of(const std::string& name) {
+  return named<PairMethod>("method", name,
+                           {{"auto", PairMethod::kAuto},
+                            {"pairs", PairMethod::kPairs},
+                            {"sorted", PairMethod::kSorted}});
+}
+
+RankNetOptions ranknet_loss(double sigma, bool ties_half, bool label_diff, std::string method,
+                            double scale) {
+  return {sigma, scale, {ties_half, label_diff, method_of(method)}};
+}
+
+PairwiseHingeOptions pairwise_hinge_loss(double margin, int64_t power, bool label_diff,
+                                         std::string method) {
+  if (power != 1 && power != 2) throw std::invalid_argument("power must be 1 or 2");
+  return {margin, static_cast<int>(power), {false, label_diff, method_of(method)}};
+}
+
+ListNetOptions listnet_loss(std::string target, double label_temperature, std::string gain) {
+  using Target = ListNetOptions::Target;
+  const auto gains = named<Target>("gain", gain, {{"exp2", Target::kExp2Gain}, {"linear", Target::kRaw}});
+  return {named<Target>("target", target,
+                        {{"softmax", Target::kSoftmax},
+                         {"normalize", Target::kNormalize},
+                         {"raw", Target::kRaw},
+                         {"gain", gains}}),
+          label_temperature};
+}
+
 constexpr const char* kSimdNames[] = {"baseline", "v3", "v4"};
 
 void set_simd(const std::string& name) {
@@ -160,6 +216,10 @@ PYBIND11_MODULE(_C, module) {
                                     {0, 1, 3});
   bind_pairwise<ClipLoss>(module, "clip_loss", clip_loss, {0, 1, 4});
   bind_pairwise<PairwiseLogSumExp>(module, "pairwise_logsumexp", pairwise_logsumexp, {0, 1, 3, 4});
+  bind_listwise<ListNetLoss>(module, "listnet_loss", listnet_loss);
+  bind_listwise<PairwiseHingeLoss>(module, "pairwise_hinge_loss", pairwise_hinge_loss);
+  bind_listwise<RankNetLoss>(module, "ranknet_loss", ranknet_loss);
+  module.def("listwise_backward", &listwise_backward, py::call_guard<py::gil_scoped_release>());
   module.def("negatives_gradient", &pairwise_negatives_gradient,
              py::call_guard<py::gil_scoped_release>());
   module.def("scaled_gradient", &scaled_gradient, py::call_guard<py::gil_scoped_release>());

@@ -1,9 +1,10 @@
 """fastloss: losses that never build the matrix.
 
-Contrastive losses for PyTorch whose n × m score matrix is never stored, with hand-written
-gradients, exact to rounding. See :func:`fastloss.info_nce`, :func:`fastloss.clip_loss`,
-:func:`fastloss.linear_cross_entropy`; the same losses as modules are in
-:mod:`fastloss.nn`, their executable definitions in :mod:`fastloss.reference`.
+Contrastive losses for PyTorch whose n × m score matrix is never stored, and ranking losses whose
+pairs are never listed, with hand-written gradients, exact to rounding. See
+:func:`fastloss.info_nce`, :func:`fastloss.clip_loss`, :func:`fastloss.linear_cross_entropy`,
+:func:`fastloss.ranknet_loss`; the same losses as modules are in :mod:`fastloss.nn`, their
+executable definitions in :mod:`fastloss.reference`.
 """
 
 from __future__ import annotations
@@ -25,14 +26,18 @@ except ImportError as _error:
 from . import nn, reference
 from ._workspace import workspace_limit
 from .contrastive import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp
+from .ranking import listnet_loss, pairwise_hinge_loss, ranknet_loss
 
 __all__ = [
     "build_info",
     "clip_loss",
     "info_nce",
     "linear_cross_entropy",
+    "listnet_loss",
     "nn",
+    "pairwise_hinge_loss",
     "pairwise_logsumexp",
+    "ranknet_loss",
     "reference",
     "workspace_limit",
 ]

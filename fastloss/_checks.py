@@ -35,11 +35,11 @@ def shape(op: str, name: str, value: Tensor, expected: tuple[Any, ...], why: str
     raise ValueError(f"{op}: {name} must have shape ({wanted}){why}, got {tuple(value.shape)}")
 
 
-def embeddings(
+def floating(
     op: str, name: str, value: object, like: Tensor | None = None, of: str = "query"
 ) -> None:
-    """Check a floating tensor that the kernels multiply, of the same dtype and device as `like`,
-    which is the argument `of`."""
+    """Check a tensor that the kernels read in its own dtype, the same as that of `like`, which is
+    the argument `of`; so is the device."""
     value = tensor(op, name, value)
     if value.dtype not in _DTYPES:
         raise TypeError(
@@ -126,6 +126,13 @@ def choice(op: str, name: str, value: object, choices: tuple[str, ...]) -> str:
     return value
 
 
+def positive(op: str, name: str, value: object) -> float:
+    got = number(op, name, value)
+    if got <= 0:
+        raise ValueError(f"{op}: {name} must be positive, got {got}")
+    return got
+
+
 def positive_scalar(
     op: str, name: str, value: object, like: Tensor, of: str = "query"
 ) -> tuple[Tensor | None, float]:
@@ -133,10 +140,7 @@ def positive_scalar(
     if isinstance(value, Tensor):
         scalar_tensor(op, name, value, like, of)
         return value, 1.0
-    got = number(op, name, value)
-    if got <= 0:
-        raise ValueError(f"{op}: {name} must be positive, got {got}")
-    return None, got
+    return None, positive(op, name, value)
 
 
 def scalar_tensor(op: str, name: str, value: Tensor, like: Tensor, of: str) -> None:

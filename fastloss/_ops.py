@@ -124,6 +124,43 @@ _register_pairwise(
     rows=lambda n: (n, 3),
     wrt="query key key_bias temperature_tensor",
 )
+
+
+def _register_listwise(stem: str, options: str) -> None:
+    """Register <stem>_forward of a listwise loss; `options` is the schema of its own arguments."""
+
+    def forward_fake(*args):  # type: ignore[no-untyped-def]
+        scores, _, _, offsets, *_, reduction, wanted = args
+        dtype = torch.promote_types(scores.dtype, torch.float32)
+        if offsets is not None:
+            lists = offsets.shape[0] - 1
+        else:
+            lists = scores.shape[0] if scores.dim() == 2 else 1
+        loss = scores.new_empty((lists,) if reduction == "none" else (), dtype=dtype)
+        return loss, scores.new_empty(scores.shape if wanted else (0,), dtype=dtype)
+
+    _register(
+        f"{stem}_forward",
+        "(Tensor scores, Tensor labels, Tensor? where, Tensor? offsets, Tensor? weights, "
+        f"Tensor? list_weights, {options}, str reduction, bool wanted) -> (Tensor, Tensor)",
+        forward_fake,
+    )
+
+
+_register_listwise("listnet_loss", "str target, float label_temperature, str gain")
+_register_listwise(
+    "pairwise_hinge_loss", "float margin, int power, bool label_diff, str method"
+)
+_register_listwise(
+    "ranknet_loss", "float sigma, bool ties_half, bool label_diff, str method, float scale"
+)
+_register(
+    "listwise_backward",
+    "(Tensor grad_loss, Tensor gradient, Tensor? offsets, ScalarType dtype) -> Tensor",
+    lambda grad_loss, gradient, offsets, dtype: torch.empty_like(
+        gradient, dtype=dtype, memory_format=torch.contiguous_format
+    ),
+)
 _register(
     "negatives_gradient",
     "(Tensor query, Tensor negatives, Tensor own, Tensor scale) -> Tensor",

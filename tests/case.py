@@ -4,6 +4,10 @@ Vocabulary:
   inputs      every tensor a loss can take, drawn once for a size: {"query": …, "key": …}
   arguments   what one call gets: the required inputs, some optional ones, and options
   variant     which optional inputs and which options; it has a name, for readable test ids
+  size        a NamedTuple of the loss's family. Its `resized(n, m, d, h)` makes another one of n
+              rows, m columns, d features and h own negatives, as far as the family has such
+              things (lists: n lists of up to m items); what is None stays. Its `is_trivial` tells
+              that the gradients are zero by definition.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ class Variant:
 
     @property
     def kind(self):
-        """Its name without the similarity, by which tests choose a few of many."""
+        """Its name without the similarity or the layout, by which tests choose a few of many."""
         return self.name.split(", ")[-1]
 
 
@@ -84,7 +88,7 @@ class Error:
         return self.name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Case:
     name: str  # one stem: fastloss.<name>, fastloss.reference.<name>, operators <name>_*
     module: str | None  # fastloss.nn.<module>
@@ -96,23 +100,47 @@ class Case:
     large: Any  # a size at which memory and threads can be measured
     variants: tuple[Variant, ...]
     differentiable: tuple[str, ...]
-    operands: tuple[str, str] = ("query", "key")  # the two embedding sets that are multiplied
+    # The tensors that share the dtype of the call: the two embedding sets that are multiplied, or
+    # the scores.
+    operands: tuple[str, ...] = ("query", "key")
     has_reduction: bool = True  # else the loss is its rows, as with reduction="none"
     rows_are_independent: bool = True  # a row of the first operand enters one loss only
+    has_operators: bool = True  # else it is made of torch's functions and other losses
+    follows_autocast: bool = True  # operands are cast as torch.matmul casts them, else kept
+    # Inputs that belong together, as scores and the mask of those that are no number: no test may
+    # exchange the rows of one alone.
+    coupled: tuple[str, ...] = ()
+    # Many rows, and few with many columns, for the tests of threads: (n, m).
+    thread_sizes: tuple[tuple[int, int], ...] = ((130, 300), (3, 2500))
+    # Variants, by name, for tests that take long: compilation, operators, memory.
+    few: tuple[str, ...] = (
+        *("cosine, plain", "dot, smoothing all", "dot, plain", "dot, dim 0 all"),
+        *("euclidean, decoupled all", "euclidean, ids all", "euclidean, all"),
+    )
     # The function's scale and the constructor's, which may be learnable.
     scale: tuple[str, str] | None = None
     eager: Callable | None = None  # how a user writes it in torch; the reference by default
     invariances: tuple[Invariance, ...] = ()
     edges: tuple[Edge, ...] = ()
     errors: tuple[Error, ...] = ()
-    # Peak extra bytes without the workspace: (arguments, names requiring grad) → bytes.
+    # Peak extra bytes without the workspace: (arguments, names requiring grad) → bytes. None
+    # leaves the loss out of test_memory.py.
     memory_bound: Callable[[Arguments, tuple[str, ...]], int] | None = None
     # Multiply-adds of its matrix products, lower and upper bound (tiles are padded):
-    # (arguments, names requiring grad) → (least, most).
+    # (arguments, names requiring grad) → (least, most). None: it has none.
     products: Callable[[Arguments, tuple[str, ...]], tuple[int, int]] | None = None
 
-    def __str__(self):
+    def __repr__(self):
         return self.name
+
+    @property
+    def is_pairwise(self):
+        """It multiplies two embedding sets, in tiles within the workspace limit."""
+        return self.products is not None
+
+    @property
+    def few_variants(self):
+        return tuple(variant for variant in self.variants if variant.name in self.few)
 
     @property
     def function(self):

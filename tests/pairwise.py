@@ -25,6 +25,14 @@ class PairSize(NamedTuple):
     scale: float = 1.0
     offset: float = 0.0
 
+    @property
+    def is_trivial(self):
+        return self.m == 1  # one key has the whole softmax
+
+    def resized(self, n=None, m=None, d=None, h=None):
+        given = {"n": n, "m": m, "d": d, "h": h}
+        return self._replace(**{name: x for name, x in given.items() if x is not None})
+
     def __str__(self):
         text = f"{self.n}x{self.m}x{self.d}"
         text += f"-scale{self.scale:g}" if self.scale != 1 else ""

@@ -32,7 +32,7 @@ CALLS = [(case, variant) for case in CASES for variant in variants(case)]
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize(("case", "variant"), CALLS, ids=str)
 def test_same_bits_run_to_run(case, variant, reduction):
-    size = case.sizes[0]._replace(n=400, m=900)
+    size = case.sizes[0].resized(n=400, m=900)
     arguments = case.arguments(variant, size, torch.float32, reduction=reduction)
     names = case.may_require_grad(arguments)
     with fastloss.workspace_limit(400_000):
@@ -48,8 +48,8 @@ def test_same_bits_run_to_run(case, variant, reduction):
 @pytest.mark.parametrize(("case", "variant"), CALLS, ids=str)
 def test_threads_agree(case, variant, reduction):
     """Few rows and many columns too, where threads share a row."""
-    for n, m in ((130, 300), (3, 2500)):
-        size = case.sizes[0]._replace(n=n, m=m, d=17)
+    for n, m in case.thread_sizes:
+        size = case.sizes[0].resized(n=n, m=m, d=17)
         judge = Judge(case, partial(case.arguments, variant, size, reduction=reduction))
         for count in (1, 2, 8):
             with threads(count):

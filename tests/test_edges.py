@@ -8,7 +8,7 @@ import torch
 import fastloss
 from accuracy import DTYPES, Judge
 from case import run
-from cases import CASES
+from cases import CASES, PAIRWISE
 
 EDGES = [(case, edge) for case in CASES for edge in case.edges]
 
@@ -40,7 +40,7 @@ def test_edge(case, edge, reduction):
             expect_rows(result.loss, edge, dtype)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", PAIRWISE, ids=str)
 def test_edge_in_small_chunks(case):
     """Edges must survive the column split, where a part of a row may be empty."""
     for edge in case.edges:
@@ -59,12 +59,13 @@ def test_edge_in_small_chunks(case):
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.rows_are_independent], ids=str)
-def test_a_nan_query_poisons_its_own_row_only(case):
+def test_a_nan_poisons_its_own_row_only(case):
     arguments = case.arguments(case.variants[0], case.small, reduction="none")
     clean = run(case.function, arguments).loss
-    arguments[case.operands[0]][1, 0] = torch.nan
+    operand = arguments[case.operands[0]]
+    operand[(1, *[0] * (operand.dim() - 1))] = torch.nan
     rows = run(case.function, arguments).loss
-    assert rows[1].isnan()
+    assert rows[1].isnan().any()
     keep = torch.arange(len(rows)) != 1
     assert torch.equal(rows[keep], clean[keep])
 

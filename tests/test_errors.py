@@ -66,6 +66,15 @@ def test_options_are_keyword_only(case):
 
 
 WRONG_OPTIONS = {
+    "sigma": 0.0,
+    "ties": "both",
+    "pair_weight": "label",
+    "method": "fast",
+    "log_base": 1.0,
+    "power": 3,
+    "target": "top1",
+    "label_temperature": 0.0,
+    "gain": "exp",
     "similarity": "cos",
     "temperature": -1.0,
     "init_logit_scale": 0.0,

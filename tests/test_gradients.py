@@ -29,7 +29,7 @@ def test_every_variant(case, variant, reduction):
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize(("case", "size"), SIZES, ids=str)
 def test_every_size(case, size, reduction):
-    terms = 1.0 if size.m == 1 else 0.0  # one key: every gradient is zero
+    terms = 1.0 if size.is_trivial else 0.0
     for variant in case.variants:
         if variant.kind in KINDS_BY_REDUCTION[reduction]:
 
@@ -138,16 +138,22 @@ def test_gradients_can_be_changed_in_place(case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_in_place_change_of_a_saved_input_is_an_error(case):
-    """With "none", backward reads the inputs again: torch must notice that they changed."""
+def test_in_place_change_of_an_input_is_an_error_or_harmless(case):
+    """Where backward reads the inputs again, torch must notice that they changed."""
     arguments = case.arguments(case.variants[0], case.small, torch.float32, reduction="none")
     name = case.may_require_grad(arguments)[0]
+    upstream = random_upstream(case.function(**arguments))
+    expected = run(case.function, arguments, (name,), upstream).gradients[name]
     leaves = as_leaves(arguments, (name,))
     changed = leaves[name] * 1.0
     loss = case.function(**leaves | {name: changed})
     changed.mul_(2)
-    with pytest.raises(RuntimeError, match="inplace"):
-        loss.sum().backward()
+    try:
+        loss.backward(upstream)
+    except RuntimeError as error:
+        assert "inplace" in str(error)  # noqa: PT017 - either outcome is right
+        return
+    assert torch.equal(leaves[name].grad, expected)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 import fastloss
 from accuracy import assert_close
 from case import generator, run
-from cases import CASES
+from cases import CASES, PAIRWISE
 
 REDUCED = [case for case in CASES if case.has_reduction]
-WEIGHTED = [case for case in CASES if "weights" in inspect.signature(case.function).parameters]
+WEIGHTED = [case for case in PAIRWISE if "weights" in inspect.signature(case.function).parameters]
 SEED = st.integers(0, 2**32 - 1)
 
 
@@ -22,7 +22,7 @@ def calls(draw, cases=CASES):
     """A case, a variant, and arguments of a random ragged size with reduction "none"."""
     case = draw(st.sampled_from(cases))
     variant = draw(st.sampled_from(case.variants))
-    size = case.small._replace(
+    size = case.small.resized(
         n=(n := draw(st.integers(1, 40))),
         m=n + draw(st.integers(0, 40)),
         d=draw(st.integers(1, 20)),
@@ -40,7 +40,7 @@ def test_invariance(case, invariance):
     """Every invariance over every variant it applies to, values and gradients alike."""
     applied = 0
     for seed, variant in enumerate(case.variants):
-        size = case.small._replace(n=17, m=29, d=6)
+        size = case.small.resized(n=17, m=29, d=6)
         arguments = case.arguments(variant, size, torch.float64, seed, reduction="none")
         if variant.kind == "sharp":
             continue  # score differences of 1e-13 are divided by 0.005
@@ -110,14 +110,14 @@ def test_none_pulled_back_by_ones_is_the_gradient_of_the_sum(call):
         assert error <= 1e-12 * size + 1e-300, name
 
 
-VARIANTS = [(case, variant) for case in CASES for variant in case.variants]
+VARIANTS = [(case, variant) for case in PAIRWISE for variant in case.variants]
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize(("case", "variant"), VARIANTS, ids=str)
 def test_workspace_limit_does_not_change_the_result(case, variant, reduction):
     """Chunks of rows, blocks of columns, one tile or all at once: the same to rounding."""
-    size = case.small._replace(n=290, m=600, d=9)
+    size = case.small.resized(n=290, m=600, d=9)
     for dtype in (torch.float32, torch.float64):
         arguments = case.arguments(variant, size, dtype, reduction=reduction)
         names = case.may_require_grad(arguments)
@@ -131,10 +131,10 @@ def test_workspace_limit_does_not_change_the_result(case, variant, reduction):
                 assert_close(part.gradients[name], whole.gradients[name], what)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", PAIRWISE, ids=str)
 def test_few_rows_of_many_keys(case):
     """Where rows are long, chunks of few rows are cut by panels; every kind of sum goes there."""
-    size = case.small._replace(n=300, m=5000, d=33)
+    size = case.small.resized(n=300, m=5000, d=33)
     for variant in case.variants:
         if variant.kind in ("plain", "all", "smoothing all", "ignoring all"):
             arguments = case.arguments(variant, size, torch.float64)
@@ -149,7 +149,7 @@ def test_few_rows_of_many_keys(case):
 
 def test_workspace_limit_is_a_setter_and_a_context_manager():
     """Nested limits come back in order, also after an error."""
-    case = CASES[0]
+    case = PAIRWISE[0]
     arguments = case.arguments(case.variants[0], case.small)
     before = run(case.function, arguments).loss
     with fastloss.workspace_limit(1 << 20), fastloss.workspace_limit(4096):
@@ -168,10 +168,10 @@ def test_workspace_limit_is_a_setter_and_a_context_manager():
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", PAIRWISE, ids=str)
 def test_the_limit_of_the_forward_holds_for_its_backward(case, reduction):
     """Read once per forward: changing it in between changes no bit."""
-    size = case.small._replace(n=97, m=333, d=9)
+    size = case.small.resized(n=97, m=333, d=9)
     arguments = case.arguments(case.variants[0], size, torch.float32, reduction=reduction)
     names = case.may_require_grad(arguments)
     with fastloss.workspace_limit(8192):

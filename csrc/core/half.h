@@ -78,4 +78,14 @@ struct Float16 {
   }
 };
 
+// A value of the accumulation type as it is stored.
+template <class S, class T>
+FASTLOSS_HOST_DEVICE S round_to(T value) {
+  if constexpr (sizeof(S) == 2) {
+    return S::round(value);
+  } else {
+    return static_cast<S>(value);
+  }
+}
+
 }  // namespace fastloss

@@ -114,6 +114,46 @@ FASTLOSS_HOST_DEVICE T exp_up_to_0(T x) {
 #endif
 }
 
+// log(1 + x) for x in [0, 1]: 2 artanh(z) with z = x / (2 + x) ≤ 1/3, by artanh's series in z², all
+// of whose terms are positive. Relative remainder 1.4e-9 (float, 8 terms), 2e-17 (double, 16).
+template <class T, int K = 0>
+FASTLOSS_HOST_DEVICE T artanh_polynomial(T square) {
+  constexpr int kTerms = sizeof(T) == sizeof(float) ? 8 : 16;
+  if constexpr (K == kTerms - 1) {
+    return T(2) / T(2 * K + 1);
+  } else {
+    return artanh_polynomial<T, K + 1>(square) * square + T(2) / T(2 * K + 1);
+  }
+}
+
+template <class T>
+FASTLOSS_HOST_DEVICE T log1p_up_to_1(T x) {
+  const T z = x / (T(2) + x);
+  return z * artanh_polynomial<T>(z * z);
+}
+
+// 2^x − 1 for x ≥ 0, the gain of a graded label: exact for whole x, relatively precise near 0.
+template <class T>
+FASTLOSS_HOST_DEVICE T exp2_minus_1(T x) {
+  using Traits = ExpTraits<T>;
+  using Bits = typename Traits::Bits;
+  constexpr T kEnd = T(std::numeric_limits<T>::max_exponent) - T(1);
+  const T clamped = x > kEnd ? kEnd : x;
+  const T shifted = clamped + Traits::kRound;
+  const T k = shifted - Traits::kRound;
+  const T r = (clamped - k) * T(0.693147180559945309417);
+  Bits bits, exponent;
+  std::memcpy(&exponent, &shifted, sizeof(T));
+  const T one = T(1);
+  std::memcpy(&bits, &one, sizeof(T));
+  bits += exponent << Traits::kMantissaBits;
+  T power;
+  std::memcpy(&power, &bits, sizeof(T));
+  // 2^k (e^r − 1) + (2^k − 1)
+  const T result = power * (exp_polynomial<T, 1>(r) * r) + (power - T(1));
+  return x != x ? x : x > kEnd ? kInfinity<T> : result;
+}
+
 // The functions below run once per row. `using std::…` beside an unqualified call lets a value type
 // of its own (the tests' dual numbers) bring its own overload.
 

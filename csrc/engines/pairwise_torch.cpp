@@ -11,26 +11,6 @@
 
 namespace fastloss {
 
-namespace {
-
-template <class S>
-struct Rounding {
-  template <class T>
-  FASTLOSS_HOST_DEVICE static S round(T value) {
-    return S::round(value);
-  }
-};
-template <>
-struct Rounding<float> {
-  FASTLOSS_HOST_DEVICE static float round(float value) { return value; }
-};
-template <>
-struct Rounding<double> {
-  FASTLOSS_HOST_DEVICE static double round(double value) { return value; }
-};
-
-}  // namespace
-
 at::Tensor pairwise_negatives_gradient(const at::Tensor& query, const at::Tensor& negatives,
                                        const at::Tensor& own, const at::Tensor& scale) {
   const auto dtype = query.scalar_type();
@@ -57,7 +37,7 @@ at::Tensor pairwise_negatives_gradient(const at::Tensor& query, const at::Tensor
           S* __restrict gradient = out + row * d;
 #pragma omp simd
           for (int64_t j = 0; j < d; ++j) {
-            gradient[j] = Rounding<S>::round(a * (static_cast<T>(x[j]) - r * static_cast<T>(y[j])));
+            gradient[j] = round_to<S>(a * (static_cast<T>(x[j]) - r * static_cast<T>(y[j])));
           }
         }
       });

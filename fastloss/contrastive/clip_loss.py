@@ -85,9 +85,9 @@ def clip_loss(
     op = "clip_loss"
     _checks.no_group(op, group)
     image, text = _pairwise.autocast(image, text)
-    _checks.embeddings(op, "image", image)
+    _checks.floating(op, "image", image)
     _checks.shape(op, "image", image, ("n", "d"))
-    _checks.embeddings(op, "text", text, like=image, of="image")
+    _checks.floating(op, "text", text, like=image, of="image")
     n, d = image.shape
     _checks.shape(op, "text", text, (n, d), " as image")
     if d == 0:

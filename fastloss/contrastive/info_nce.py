@@ -99,9 +99,9 @@ def info_nce(
     op = "info_nce"
     _checks.no_group(op, group)
     query, key, negatives = _pairwise.autocast(query, key, negatives)
-    _checks.embeddings(op, "query", query)
+    _checks.floating(op, "query", query)
     _checks.shape(op, "query", query, ("n", "d"))
-    _checks.embeddings(op, "key", key, like=query)
+    _checks.floating(op, "key", key, like=query)
     n, d = query.shape
     _checks.shape(op, "key", key, ("m", d), " with d as query")
     if d == 0:
@@ -114,7 +114,7 @@ def info_nce(
             f"got {key.shape[0]} keys for {n} queries"
         )
     if negatives is not None:
-        _checks.embeddings(op, "negatives", negatives, like=query)
+        _checks.floating(op, "negatives", negatives, like=query)
         _checks.shape(op, "negatives", negatives, (n, "h", d), " with n, d as query")
     if key_bias is not None:
         _checks.vector(op, "key_bias", key_bias, query, key, integer=False)

@@ -82,7 +82,7 @@ def linear_cross_entropy(
     """
     op = "linear_cross_entropy"
     input, linear_weight = _pairwise.autocast(input, linear_weight)
-    _checks.embeddings(op, "input", input)
+    _checks.floating(op, "input", input)
     if input.dim() == 1:
         _checks.shape(op, "target", _checks.tensor(op, "target", target), ())
         loss = linear_cross_entropy(
@@ -92,7 +92,7 @@ def linear_cross_entropy(
         )  # fmt: skip
         return loss.squeeze(0) if reduction == "none" else loss
     _checks.shape(op, "input", input, ("n", "d"))
-    _checks.embeddings(op, "linear_weight", linear_weight, like=input, of="input")
+    _checks.floating(op, "linear_weight", linear_weight, like=input, of="input")
     d = input.shape[1]
     _checks.shape(op, "linear_weight", linear_weight, ("c", d), " with d as input")
     if d == 0:

@@ -69,9 +69,9 @@ def pairwise_logsumexp(
     """
     op = "pairwise_logsumexp"
     query, key = _pairwise.autocast(query, key)
-    _checks.embeddings(op, "query", query)
+    _checks.floating(op, "query", query)
     _checks.shape(op, "query", query, ("n", "d"))
-    _checks.embeddings(op, "key", key, like=query)
+    _checks.floating(op, "key", key, like=query)
     d = query.shape[1]
     _checks.shape(op, "key", key, ("m", d), " with d as query")
     if d == 0:

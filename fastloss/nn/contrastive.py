@@ -1,4 +1,4 @@
-"""The losses as modules: options in the constructor, tensors in ``forward``."""
+"""Modules of the contrastive losses."""
 
 from __future__ import annotations
 
@@ -8,28 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import _checks
-from .contrastive.clip_loss import clip_loss
-from .contrastive.info_nce import info_nce
-from .contrastive.linear_cross_entropy import linear_cross_entropy
+from .. import _checks
+from ..contrastive.clip_loss import clip_loss
+from ..contrastive.info_nce import info_nce
+from ..contrastive.linear_cross_entropy import linear_cross_entropy
+from ._options import differing, to_float
 
 __all__ = ["CLIPLoss", "InfoNCELoss", "LinearCrossEntropyLoss"]
-
-
-def _positive(module: str, name: str, value: object) -> float:
-    got = _checks.number(module, name, value)
-    if got <= 0:
-        raise ValueError(f"{module}: {name} must be positive, got {got}")
-    return got
-
-
-def _float(scale: float | Tensor) -> float:
-    return scale.detach().item() if isinstance(scale, Tensor) else scale
-
-
-def _differing(module: nn.Module, defaults: dict[str, Any]) -> list[str]:
-    """Options that differ from their defaults, as they would be written in the call."""
-    return [f"{k}={getattr(module, k)!r}" for k, v in defaults.items() if getattr(module, k) != v]
 
 
 class CLIPLoss(nn.Module):
@@ -72,8 +57,8 @@ class CLIPLoss(nn.Module):
         reduction: str = "mean",
     ) -> None:
         super().__init__()
-        initial = _positive("CLIPLoss", "init_logit_scale", init_logit_scale)
-        self.max_logit_scale = _positive("CLIPLoss", "max_logit_scale", max_logit_scale)
+        initial = _checks.positive("CLIPLoss", "init_logit_scale", init_logit_scale)
+        self.max_logit_scale = _checks.positive("CLIPLoss", "max_logit_scale", max_logit_scale)
         if initial > self.max_logit_scale:
             raise ValueError(
                 f"CLIPLoss: init_logit_scale must be at most max_logit_scale, "
@@ -123,8 +108,8 @@ class CLIPLoss(nn.Module):
         """Return the scale, and the options that differ from their defaults."""
         defaults = {"similarity": "cosine", "label_smoothing": 0.0, "reduction": "mean"}
         learnable = [] if self.learnable else ["learnable=False"]
-        shown = [f"logit_scale={_float(self.logit_scale):g}", *learnable]
-        return ", ".join(shown + _differing(self, defaults))
+        shown = [f"logit_scale={to_float(self.logit_scale):g}", *learnable]
+        return ", ".join(shown + differing(self, defaults))
 
 
 class InfoNCELoss(nn.Module):
@@ -165,7 +150,7 @@ class InfoNCELoss(nn.Module):
         reduction: str = "mean",
     ) -> None:
         super().__init__()
-        temperature = _positive("InfoNCELoss", "temperature", temperature)
+        temperature = _checks.positive("InfoNCELoss", "temperature", temperature)
         self.learnable = _checks.flag("InfoNCELoss", "learnable", learnable)
         if learnable:
             self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
@@ -214,7 +199,7 @@ class InfoNCELoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the options that differ from their defaults, and the temperature."""
-        temperature = _float(self.temperature)
+        temperature = to_float(self.temperature)
         shown = [f"temperature={temperature:g}"]
         if self.learnable:
             shown.append("learnable=True")
@@ -222,7 +207,7 @@ class InfoNCELoss(nn.Module):
             "similarity": "cosine", "label_smoothing": 0.0, "margin": 0.0, "decoupled": False,
             "reduction": "mean",
         }  # fmt: skip
-        return ", ".join(shown + _differing(self, defaults))
+        return ", ".join(shown + differing(self, defaults))
 
 
 class LinearCrossEntropyLoss(nn.Module):
@@ -279,4 +264,4 @@ class LinearCrossEntropyLoss(nn.Module):
     def extra_repr(self) -> str:
         """Return the options that differ from their defaults."""
         defaults = {"ignore_index": -100, "label_smoothing": 0.0, "reduction": "mean"}
-        return ", ".join(_differing(self, defaults))
+        return ", ".join(differing(self, defaults))

@@ -1,0 +1,47 @@
+// The pairs of one list: in label order, by the pair loop or by sorted sweeps.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "engines/label_order.h"
+#include "engines/listwise.h"
+#include "engines/pair_loop.h"
+
+namespace fastloss {
+
+template <class Loss>
+class PairList {
+ public:
+  using T = typename Loss::Value;
+
+  // Items without NaN in their labels.
+  PairList(const Loss& loss, const ListItems<T>& items) : loss_(loss), order_(items) {}
+
+  double count() const { return order_.weight_of_pairs(loss_.rules.ties_half); }
+
+  // Items without any NaN. Fills the gradient unless it is null.
+  ListTotal total(double* gradient) const {
+    const int64_t n = order_.items().count;
+    const ListTotal none{0, count()};
+    if (gradient != nullptr) std::fill_n(gradient, n, 0.0);
+    if (order_.pairs(loss_.rules.ties_half) == 0) return none;
+    const host::Buffer<double> own(gradient != nullptr ? n : 0, 0.0);
+    double* const ordered = gradient != nullptr ? own.data() : nullptr;
+    const double value = by_pairs(ordered);
+    for (int64_t i = 0; gradient != nullptr && i < n; ++i) gradient[order_.original(i)] = own[i];
+    return {value, none.count};
+  }
+
+ private:
+  double by_pairs(double* gradient) const {
+    const PairLoop<Loss> loop(loss_, order_);
+    const int64_t n = order_.items().count;
+    return n > kOneTask ? loop.sum_parallel(gradient) : loop.sum(0, n, gradient);
+  }
+
+  Loss loss_;
+  LabelOrder<T> order_;
+};
+
+}  // namespace fastloss
