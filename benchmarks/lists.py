@@ -122,7 +122,7 @@ def _eager_loss(case: Case, labels: Tensor) -> Loss:
         value = F.softplus(-gap) if case.loss == "ranknet_loss" else F.relu(1 - gap)
         if case.power == 2:
             value = value.square()
-        return value.masked_fill(~valid, 0).sum() / valid.sum()
+        return torch.where(valid, value, 0).sum() / valid.sum()
 
     return loss
 
