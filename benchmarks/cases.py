@@ -55,6 +55,7 @@ ALLRANK = "allRank"
 
 WORKSPACE = 64 << 20  # the default of fastloss.workspace_limit, in bytes
 KEPT_ROWS = 64  # with fewer rows of scores in the workspace, the scores are formed twice
+ITEM_BYTES = 256  # an item of a list: sorted copies and their sums
 AMX = "amx_bf16"
 
 
@@ -147,12 +148,17 @@ class Case:
         """The promised bound on fastloss's peak extra memory in TRAIN.
 
         Workspace + float32 accumulators of both gradients + the returned gradients + O(n + m), the
-        last one taken as 64 bytes a row and a key. 4 MiB cover pages that do not grow with the
-        problem: code touched for the first time, thread stacks, the matrix library's buffers.
+        last one taken as 64 bytes a row and a key. A loss of scores has no workspace, a pointwise
+        one no accumulators, and a list being worked on takes ITEM_BYTES an item. 4 MiB cover pages
+        that do not grow with the problem: code touched for the first time, thread stacks, the
+        matrix library's buffers.
         """
-        features = (self.n + self.m) * self.d
-        gradients = (4 + (2 if self.half else 4)) * features
-        return self.workspace + gradients + 64 * (self.n + self.m) + (4 << 20)
+        fixed, stored = 4 << 20, 2 if self.half else 4
+        if self.d:
+            gradients = (4 + stored) * (self.n + self.m) * self.d
+            return self.workspace + gradients + 64 * (self.n + self.m) + fixed
+        gradients = (stored + (0 if self.loss in POINTWISE else 4)) * self.n * self.m
+        return gradients + 64 * self.n + (ITEM_BYTES * self.m if self.loss in LISTS else 0) + fixed
 
     @property
     def shape(self) -> dict[str, Any]:
