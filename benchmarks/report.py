@@ -23,6 +23,7 @@ from .cases import (
     LOOP,
     MEMORY,
     PAIRS,
+    RAX,
     TIME,
     TORCH,
     TORCH_OWN,
@@ -44,11 +45,11 @@ def read(path: Path) -> list[Row]:
 
 def _unit_side(row: Row) -> str:
     """The side that times are multiples of: eager for a loss without matrix products, or what
-    stands for eager: torch's own function, chunks where the whole is too large."""
+    stands for eager: torch's own function, chunks or our loop where the whole is too large."""
     if row.get("d"):
         return LIMIT
     known = {row["side"], *row.get("ratio_to", ())}
-    return next((side for side in (EAGER, TORCH_OWN, CHUNKED) if side in known), EAGER)
+    return next((side for side in (EAGER, TORCH_OWN, CHUNKED, PAIRS) if side in known), EAGER)
 
 
 def _find(rows: list[Row], case: str, mode: str, side: str) -> Row | None:
@@ -158,14 +159,15 @@ def markdown(rows: list[Row]) -> str:
     them, and peak extra memory."""
     measured = [row for row in rows if "loss" in row and "skipped" not in row]
     of_features = [row for row in measured if row.get("d")]
-    of_scores = [row for row in measured if not row.get("d")]
+    growth = {case.name for case in CASES if case.growth}  # a plot tells more
+    of_scores = [row for row in measured if not row.get("d") and row["case"] not in growth]
     parts, units = [], []
     if of_features:
         sides = (FASTLOSS, LOOP, CLOSED_FORM, EAGER, TORCH)
         parts.append(_markdown_table(of_features, "loss, n × m × d", LIMIT, sides, EAGER))
         units.append("the bare products")
     if of_scores:
-        sides = (FASTLOSS, PAIRS, COMPILE)
+        sides = (FASTLOSS, PAIRS, COMPILE, RAX)
         parts.append(_markdown_table(of_scores, "loss, n × m", EAGER, sides))
         units.append("eager")
     about = rows[0]["environment"]
