@@ -70,7 +70,7 @@ def sides(case: Case) -> dict[str, Side]:
     table = {FASTLOSS: Side(_fastloss)}
     if case.loss in ALL_PAIRS:
         table[PAIRS] = Side(_pairs, sparing=True)
-        if not case.growth:
+        if case.full:
             if case.n == 1 and case.m >= LONG_LIST:
                 table[QUARTER] = Side(_quarter)
                 if case.labels != "binary":

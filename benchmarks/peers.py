@@ -53,9 +53,9 @@ def sides(case: Case) -> dict[str, Side]:
         and case.device == "cuda"
     ):
         peers["Inf-CL"] = _peer("inf_cl.flash", _inf_cl, matrices=0)
-    if case.loss in ("ranknet_loss", "listnet_loss") and not case.growth:
+    if case.loss in ("ranknet_loss", "listnet_loss") and case.full:
         peers[ALLRANK] = _peer("allrank.models.losses", _allrank, matrices=4)
-    if case.loss in LISTS and case.power == 1 and case.device == "cpu" and not case.growth:
+    if case.loss in LISTS and case.power == 1 and case.device == "cpu" and case.full:
         peers[RAX] = Side(_rax, compiles=True)
     if case.loss == "linear_cross_entropy" and case.device == "cuda":
         peers["cut-cross-entropy"] = _peer("cut_cross_entropy", _cut_cross_entropy, matrices=0)

@@ -159,8 +159,8 @@ def markdown(rows: list[Row]) -> str:
     them, and peak extra memory."""
     measured = [row for row in rows if "loss" in row and "skipped" not in row]
     of_features = [row for row in measured if row.get("d")]
-    growth = {case.name for case in CASES if case.growth}  # a plot tells more
-    of_scores = [row for row in measured if not row.get("d") and row["case"] not in growth]
+    points = {case.name for case in CASES if not case.full}  # of curves; a plot tells more
+    of_scores = [row for row in measured if not row.get("d") and row["case"] not in points]
     parts, units = [], []
     if of_features:
         sides = (FASTLOSS, LOOP, CLOSED_FORM, EAGER, TORCH)

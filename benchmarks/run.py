@@ -39,12 +39,14 @@ from .cases import (
     CASES,
     COMPILE,
     DOT,
+    EAGER,
     FASTLOSS,
     FLOAT32,
     IMPORT_CASE,
     LIMIT,
     QUARTER,
     RAX,
+    TORCH_OWN,
     TRAIN,
     Case,
 )
@@ -53,6 +55,7 @@ from .cases import (
 WARM_UP_SIZE = 256  # rows and keys, lists and their items
 WARM_UP_LENGTH = 4096  # items of a single list, long enough for the method of long ones
 # Sides whose memory tells nothing new, or cannot be told from that of their compiler.
+WEIGHED_QUICKLY = (FASTLOSS, EAGER, TORCH_OWN)
 NOT_WEIGHED = (LIMIT, COMPILE, FLOAT32, DOT, QUARTER, BINARY, RAX)
 
 Row = dict[str, Any]
@@ -205,7 +208,7 @@ def time_case(
     table = sides.of(case)
     samples, calls = timing.interleave(
         functions,
-        budget=options.budget or case.budget * (0.4 if options.quick else 1),
+        budget=options.budget or case.budget * (0.25 if options.quick else 1),
         rounds=(3, 60),
         first_calls=first_calls,
         sparing=[name for name in functions if table[name].sparing],
@@ -254,6 +257,16 @@ def measure_memory(request: dict[str, Any]) -> int | None:
     return peak(lambda: side.build(case, inputs, mode, setting)())
 
 
+def weighs(case: Case, row: Row, quick: bool) -> bool:
+    """Whether the memory of a row's side is measured: a process, and a call, that take time."""
+    side = row["side"]
+    if "skipped" in row or not case.full or side in NOT_WEIGHED:
+        return False
+    if sides.of(case)[side].sparing and row["seconds"]["median"] > timing.VERY_LONG:
+        return False
+    return not quick or side in WEIGHED_QUICKLY
+
+
 def memory_of(case: Case, row: Row, threads: int) -> int | None:
     """Peak extra memory of a row's side; buffers that it prepares are counted."""
     request = {key: row[key] for key in ("mode", "side", "setting")}
@@ -285,7 +298,7 @@ def import_row(options: argparse.Namespace) -> Row:
 
 def wanted_sides(case: Case, options: argparse.Namespace) -> list[str]:
     names = [name for name in sides.of(case) if name not in options.without]
-    if COMPILE in names and not case.compiled:  # tens of seconds a case
+    if COMPILE in names and (options.quick or not case.compiled):  # tens of seconds a case
         names.remove(COMPILE)
     return names
 
@@ -315,8 +328,7 @@ def run(options: argparse.Namespace) -> list[Row]:
             new = time_case(case, mode, settings, skipped, options)
             gc.collect()
             for row in new:
-                weigh = "skipped" not in row and row["side"] not in NOT_WEIGHED and mode == TRAIN
-                if weigh and not case.growth and not options.no_memory:
+                if mode == TRAIN and not options.no_memory and weighs(case, row, options.quick):
                     row["peak_bytes"] = memory_of(case, row, options.threads)
                     if row["side"] == FASTLOSS:
                         row["bound_bytes"] = case.bound_bytes
