@@ -148,9 +148,7 @@ def _register_listwise(stem: str, options: str) -> None:
 
 
 _register_listwise("listnet_loss", "str target, float label_temperature, str gain")
-_register_listwise(
-    "pairwise_hinge_loss", "float margin, int power, bool label_diff, str method"
-)
+_register_listwise("pairwise_hinge_loss", "float margin, int power, bool label_diff, str method")
 _register_listwise(
     "ranknet_loss", "float sigma, bool ties_half, bool label_diff, str method, float scale"
 )

@@ -84,9 +84,9 @@ def edges():
         yield replace(edge, terms=1000.0) if "1000" in edge.name else edge
 
     def scaled(factor):
-        return lambda inputs: {k: inputs[k] for k in ("labels",)} | {
-            "scores": factor * inputs["scores"]
-        }
+        return lambda inputs: (
+            {k: inputs[k] for k in ("labels",)} | {"scores": factor * inputs["scores"]}
+        )
 
     for target in ("normalize", "raw", "gain"):
         yield Edge(f"{target}: no relevant item", call([[1.0, 2.0]], [[0, 0]], target=target),

@@ -76,7 +76,7 @@ def _scale(arguments, generator):
 
 
 def kinks(name="", **options):
-    """Many pairs exactly at the margin: the scores lie on a lattice of ¼, and so does the margin."""
+    """Many pairs exactly at the margin: scores and margin lie on a lattice of ¼."""
 
     def on_the_lattice(inputs):
         scores = (inputs["scores"] * 4).round() / 4
@@ -93,7 +93,9 @@ def kinks(name="", **options):
             def at_the_margin(dtype, exact=exact, given=given):
                 return exact(dtype) | {"margin": 1.0} | given
 
-            yield Edge(f"{name}{method}: one at the margin, power {power}", at_the_margin, rows=[1.0])
+            yield Edge(
+                f"{name}{method}: one at the margin, power {power}", at_the_margin, rows=[1.0]
+            )
 
 
 def errors():

@@ -61,6 +61,7 @@ SIZES = (
     ListSize(2, 300, offset=1000.0),
 )
 SMALL = ListSize(4, 6)
+SOME = ListSize(5, 9)  # of the edges
 LARGE = ListSize(96, 1200)
 THREAD_SIZES = ((130, 40), (2, 1100))
 
@@ -191,7 +192,7 @@ def _translate(arguments, generator):
 
 
 def _pad(arguments, generator):
-    """Places that `where` leaves out, at the front and at the end, full of what must not be read."""
+    """Places that `where` leaves out, at both ends, full of what must not be read."""
     rows = _as_rows(arguments)
     if rows is None:
         return None
@@ -313,7 +314,7 @@ def call(scores, labels, **others):
     return arguments
 
 
-def drawn(change, size=ListSize(5, 9), seed=3, **options):
+def drawn(change, size=SOME, seed=3, **options):
     """Drawn inputs, changed: `change(inputs)` returns the arguments."""
 
     def arguments(dtype):
@@ -461,6 +462,7 @@ def pair_sum_edges(name="", **options):
             Edge("NaN score, long", drawn(nan_score, ListSize(3, 200)), gradients=False),
             Edge("around 1000, long", drawn(around_1000, ListSize(2, 300))),
         ):  # fmt: skip
+
             def arguments(dtype, edge=edge, method=method):
                 return edge.arguments(dtype) | {"method": method} | options
 

@@ -218,3 +218,110 @@ def test_info_nce_is_a_logsumexp_less_the_positive():
     lse = fastloss.pairwise_logsumexp(query, key, temperature=0.3, similarity="cosine")
     positive = F.cosine_similarity(query, key[:9]) / 0.3
     assert_close(lse - positive, fastloss.info_nce(query, key, temperature=0.3, reduction="none"))
+
+
+# ---------------------------------------------------------------------------------------- ranking
+
+
+def one_hot(target, classes):
+    return F.one_hot(target, classes).double()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_listnet_of_one_positive_is_cross_entropy(reduction):
+    scores, target = normal(8, 13), torch.randint(13, (8,), generator=generator(1))
+
+    def listnet(scores):
+        labels = one_hot(target, 13)
+        return fastloss.listnet_loss(scores, labels, target="raw", reduction=reduction)
+
+    def cross_entropy(scores):
+        return F.cross_entropy(scores, target, reduction=reduction)
+
+    ours, theirs = (run(f, {"scores": scores}, ("scores",)) for f in (listnet, cross_entropy))
+    assert_close(ours.loss, theirs.loss)
+    assert_close(ours.gradients["scores"], theirs.gradients["scores"])
+
+
+def test_listnet_is_cross_entropy_with_probabilities():
+    scores, labels = normal(8, 13), normal(8, 13, seed=1).abs()
+    soft = F.cross_entropy(scores, (labels / 0.7).softmax(1))
+    assert_close(fastloss.listnet_loss(scores, labels, label_temperature=0.7), soft)
+    shares = F.cross_entropy(scores, labels / labels.sum(1, keepdim=True))
+    assert_close(fastloss.listnet_loss(scores, labels, target="normalize"), shares)
+
+
+def test_listnet_and_kl_divergence_have_the_same_gradient():
+    """They differ by the entropy of the target."""
+    scores, labels = normal(8, 13), normal(8, 13, seed=1).abs()
+
+    def kl(scores):
+        return F.kl_div(scores.log_softmax(1), labels.softmax(1), reduction="batchmean")
+
+    def listnet(scores):
+        return fastloss.listnet_loss(scores, labels)
+
+    ours, theirs = (run(f, {"scores": scores}, ("scores",)) for f in (listnet, kl))
+    assert_close(ours.gradients["scores"], theirs.gradients["scores"])
+    p = labels.softmax(1)
+    assert_close(ours.loss - theirs.loss, -(p * p.log()).sum(1).mean())
+
+
+@pytest.mark.parametrize("method", ["pairs", "sorted"])
+def test_ranknet_of_one_positive_is_softplus_of_its_gaps(method):
+    """Bayesian personalised ranking: one positive of a user against all negatives."""
+    scores = normal(6, 40)
+    labels = one_hot(torch.zeros(6, dtype=torch.int64), 40)
+    expected = F.softplus(scores[:, 1:] - scores[:, :1]).mean()
+    assert_close(fastloss.ranknet_loss(scores, labels, method=method), expected)
+
+
+@pytest.mark.parametrize("method", ["pairs", "sorted"])
+def test_ranknet_of_two_items_is_binary_cross_entropy_of_the_gap(method):
+    """With ties at one half: targets 1, 0 and ½."""
+    scores = normal(30, 2)
+    labels = torch.randint(3, (30, 2), generator=generator(1))
+    target = ((labels[:, 0] - labels[:, 1]).sign() + 1) / 2
+    gap = scores[:, 0] - scores[:, 1]
+    expected = F.binary_cross_entropy_with_logits(1.5 * gap, target.double())
+    options = {"sigma": 1.5, "ties": "half", "method": method}
+    assert_close(fastloss.ranknet_loss(scores, labels, **options), expected)
+
+
+@pytest.mark.parametrize("method", ["pairs", "sorted"])
+def test_hinge_is_margin_ranking_loss_of_all_pairs(method):
+    scores, labels = normal(50), torch.randint(4, (50,), generator=generator(1))
+    i, j = (labels[:, None] > labels).nonzero(as_tuple=True)
+    expected = F.margin_ranking_loss(scores[i], scores[j], torch.ones(len(i)), margin=0.3)
+    got = fastloss.pairwise_hinge_loss(scores, labels, margin=0.3, method=method)
+    assert_close(got, expected)
+
+
+@pytest.mark.parametrize("method", ["pairs", "sorted"])
+def test_squared_hinge_of_a_wide_margin_is_a_difference_of_moments(method):
+    """All pairs active: the mean of (m − s_i + s_j)² from means and variances alone."""
+    scores = normal(200).clamp(-3, 3)
+    high, low = scores[:80], scores[80:]
+    labels = (torch.arange(200) < 80).long()
+    mean = 10.0 - high.mean() + low.mean()
+    expected = mean**2 + high.var(correction=0) + low.var(correction=0)
+    got = fastloss.pairwise_hinge_loss(scores, labels, margin=10.0, power=2, method=method)
+    assert_close(got, expected)
+
+
+@pytest.mark.parametrize("method", ["pairs", "sorted"])
+def test_label_difference_of_two_labels_changes_nothing(method):
+    scores, labels = normal(3, 60), torch.randint(2, (3, 60), generator=generator(1))
+    for name in ("ranknet_loss", "pairwise_hinge_loss"):
+        function = getattr(fastloss, name)
+        expected = function(scores, labels, method=method)
+        assert_close(function(scores, labels, method=method, pair_weight="label_diff"), expected)
+
+
+@pytest.mark.parametrize("method", ["pairs", "sorted"])
+def test_steep_ranknet_is_the_hinge_of_margin_0(method):
+    """As σ grows, loss / σ tends to the hinge of margin 0."""
+    scores, labels = normal(3, 60), torch.randint(3, (3, 60), generator=generator(1))
+    steep = fastloss.ranknet_loss(scores, labels, sigma=1e6, method=method) / 1e6
+    hinge = fastloss.pairwise_hinge_loss(scores, labels, margin=0.0, method=method)
+    assert steep.item() == pytest.approx(hinge.item(), rel=1e-6)

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 
 #include "core/half.h"
 
@@ -34,6 +35,10 @@ class Buffer {
   Buffer& operator=(Buffer&&) = delete;
   ~Buffer() {
     if (data_ != nullptr) release(data_);
+  }
+  void swap(Buffer& other) noexcept {
+    std::swap(count_, other.count_);
+    std::swap(data_, other.data_);
   }
   T* data() const { return data_; }
   T& operator[](int64_t i) const { return data_[i]; }

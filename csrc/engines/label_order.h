@@ -14,7 +14,7 @@ namespace fastloss {
 
 // Loops over items run to whole multiples of this, so that they have no scalar rest: arrays are
 // padded with zeros and what lies beyond the end is discarded by a comparison.
-constexpr int64_t kLanes = 16;
+constexpr int32_t kLanes = 16;
 
 template <class T>
 class LabelOrder {

@@ -14,7 +14,7 @@
 //     kLogistic, sweep() → SweepForm            the same term as pair_sweep.h sums it
 // The engine guarantees for pairs: every pair of kept items enters once, with the weight of its
 // higher-labelled item (a tie: the mean of both); sums and gradients accumulate in double beyond
-// kTile × kTile pairs; memory is O(list). For all: a list that holds a NaN never reaches `list` or
+// a tile of pairs; memory is O(list). For all: a list that holds a NaN never reaches `list` or
 // `pair`, its value and gradient are NaN; the order of every sum depends on the list alone, not on
 // the number of threads.
 #pragma once

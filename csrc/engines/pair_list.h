@@ -2,11 +2,13 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "engines/label_order.h"
 #include "engines/listwise.h"
 #include "engines/pair_loop.h"
+#include "engines/sorted_pairs.h"
 
 namespace fastloss {
 
@@ -28,16 +30,36 @@ class PairList {
     if (order_.pairs(loss_.rules.ties_half) == 0) return none;
     const host::Buffer<double> own(gradient != nullptr ? n : 0, 0.0);
     double* const ordered = gradient != nullptr ? own.data() : nullptr;
-    const double value = by_pairs(ordered);
+    const bool tame = is_tame();
+    const double value = tame && sorted() ? SortedPairs<Loss>(loss_, order_).sum(ordered)
+                                          : by_pairs(ordered, tame);
     for (int64_t i = 0; gradient != nullptr && i < n; ++i) gradient[order_.original(i)] = own[i];
     return {value, none.count};
   }
 
  private:
-  double by_pairs(double* gradient) const {
-    const PairLoop<Loss> loop(loss_, order_);
+  double by_pairs(double* gradient, bool finite) const {
+    const PairLoop<Loss> loop(loss_, order_, finite);
     const int64_t n = order_.items().count;
     return n > kOneTask ? loop.sum_parallel(gradient) : loop.sum(0, n, gradient);
+  }
+
+  bool sorted() const {
+    return loss_.rules.method != PairMethod::kPairs;
+  }
+
+  // Sweeps form differences and products of scores, label differences and weights: those of
+  // infinities are left to the pair loop, whose terms are right one by one.
+  bool is_tame() const {
+    constexpr double kFar = 1e150;
+    const ListItems<T>& items = order_.items();
+    bool finite = true;
+    for (int64_t i = 0; i < items.count; ++i) {
+      finite &= std::abs(static_cast<double>(items.score[i])) < kFar;
+      if (items.weight != nullptr) finite &= std::abs(static_cast<double>(items.weight[i])) < kFar;
+    }
+    const bool labels = !loss_.rules.label_diff || items.label[items.count - 1] < kFar;
+    return finite && labels;
   }
 
   Loss loss_;

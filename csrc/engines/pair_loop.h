@@ -1,7 +1,8 @@
 // All pairs of a list one by one, for lists that are short or hold infinities: O(l²) time.
 //
-// Items are in label order, so that row i meets the columns before its group. Tiles of kTile × kTile
-// pairs are summed in T, what leaves a tile in double. A pair's derivative is formed once: it is
+// Items are in label order, so that row i meets the columns before its group. Tiles of kRows × kCols
+// pairs are summed in T, what leaves a tile in double; few rows, because all columns add the same
+// weights in the same order and their roundings do not cancel. A pair's derivative is formed once: it is
 // added to the row and taken off the column.
 #pragma once
 
@@ -16,16 +17,19 @@ template <class Loss>
 class PairLoop {
  public:
   using T = typename Loss::Value;
-  static constexpr int64_t kTile = 256;
+  static constexpr int64_t kRows = 32;
+  static constexpr int64_t kCols = 256;
 
-  PairLoop(const Loss& loss, const LabelOrder<T>& order) : loss_(loss), order_(order) {}
+  // `finite`: so are all scores, labels and weights.
+  PairLoop(const Loss& loss, const LabelOrder<T>& order, bool finite)
+      : loss_(loss), order_(order), finite_(finite) {}
 
   // Σ over the pairs of the items [begin, end), which must start with a group. Adds to
   // gradient[i − begin] unless it is null.
   double sum(int64_t begin, int64_t end, double* gradient) const {
     double total = 0;
-    for (int64_t row = begin; row < end; row += kTile) {
-      total += row_of_tiles(begin, row, std::min(end, row + kTile), gradient);
+    for (int64_t row = begin; row < end; row += kRows) {
+      total += row_of_tiles(begin, row, std::min(end, row + kRows), gradient);
     }
     return total;
   }
@@ -39,8 +43,8 @@ class PairLoop {
     const host::Buffer<double> partial(gradient != nullptr ? kTasks * count : 0, 0.0);
     host::for_each_task(kTasks, [&](int64_t task, int64_t) {
       double* const own = gradient != nullptr ? partial.data() + task * count : nullptr;
-      for (int64_t row = task * kTile; row < count; row += kTasks * kTile) {
-        totals[task] += row_of_tiles(0, row, std::min(count, row + kTile), own);
+      for (int64_t row = task * kRows; row < count; row += kTasks * kRows) {
+        totals[task] += row_of_tiles(0, row, std::min(count, row + kRows), own);
       }
     });
     double total = 0;
@@ -57,14 +61,14 @@ class PairLoop {
   struct Tile {
     int64_t begin;     // of the range of items
     int64_t row, end;  // rows
-    int64_t col;       // first of at most kTile columns
+    int64_t col;       // first of at most kCols columns
     double* gradient;
   };
 
   double row_of_tiles(int64_t begin, int64_t row, int64_t end, double* gradient) const {
     double total = 0;
     const int64_t last = loss_.rules.ties_half ? end - 1 : std::max(begin, order_.group(end - 1));
-    for (int64_t col = begin; col < last; col += kTile) {
+    for (int64_t col = begin; col < last; col += kCols) {
       const Tile tile{begin, row, end, col, gradient};
       double* const sum = &total;
       if (gradient == nullptr) {
@@ -76,67 +80,72 @@ class PairLoop {
     return total;
   }
 
+  // How a row's pairs are weighed beside its own item's weight.
+  enum class Kind { kPlain, kLabelDiff, kTie, kWeightedTie };
+
   template <bool kGradient>
   FASTLOSS_HOST_DEVICE double run(const Tile& tile) const {
-    T column[kTile + kLanes] = {};
+    T column[kCols + kLanes] = {};
+    const PairRules& rules = loss_.rules;
+    const int64_t stop = tile.col + kCols;
     double total = 0;
     for (int64_t i = tile.row; i < tile.end; ++i) {
       const int64_t group = std::max(tile.begin, order_.group(i));
-      const int64_t stop = tile.col + kTile;
-      total += row<kGradient, false>(tile, i, tile.col, std::min(stop, group), column);
-      if (loss_.rules.ties_half) {
-        total += row<kGradient, true>(tile, i, std::max(tile.col, group), std::min(stop, i), column);
+      const int64_t to = std::min(stop, group);
+      if (to > tile.col) {
+        total += rules.label_diff ? row<kGradient, Kind::kLabelDiff>(tile, i, tile.col, to, column)
+                                  : row<kGradient, Kind::kPlain>(tile, i, tile.col, to, column);
+      }
+      // |label_i − label_j| is 0 in a tie.
+      const int64_t from = std::max(tile.col, group), end = std::min(stop, i);
+      if (rules.ties_half && !rules.label_diff && end > from) {
+        total += order_.items().weight == nullptr
+                     ? row<kGradient, Kind::kTie>(tile, i, from, end, column)
+                     : row<kGradient, Kind::kWeightedTie>(tile, i, from, end, column);
       }
     }
     if constexpr (kGradient) {
       double* const out = tile.gradient + (tile.col - tile.begin);
-      const int64_t width = std::min(kTile, tile.end - tile.col);
+      const int64_t width = std::min(kCols, tile.end - tile.col);
       for (int64_t j = 0; j < width; ++j) out[j] -= static_cast<double>(column[j]);
     }
     return total;
   }
 
-  // Row i against the columns [from, to) of a tile, all of lower labels or (kTies) all of its own.
-  template <bool kGradient, bool kTies>
+  // Row i against the columns [from, to) of a tile, all of lower labels or all of its own.
+  template <bool kGradient, Kind kKind>
   FASTLOSS_HOST_DEVICE double row(const Tile& tile, int64_t i, int64_t from, int64_t to,
-                                  T* __restrict column) const {
-    if (from >= to) return 0;
+                                  T* column) const {
+    constexpr bool kTies = kKind == Kind::kTie || kKind == Kind::kWeightedTie;
     const ListItems<T>& items = order_.items();
     const T own = items.weight != nullptr ? items.weight[i] : T(1);
     // Without weight there is no pair, not even one whose term is infinite.
     if (!kTies && own == T(0)) return 0;
-    const bool differ = loss_.rules.label_diff;
     const T* __restrict const score = items.score + from;
     const T* __restrict const label = items.label + from;
-    const T* __restrict const weight = items.weight != nullptr ? items.weight + from : nullptr;
+    const T* __restrict const weight = items.weight + (items.weight != nullptr ? from : 0);
     T* __restrict const out = column + (from - tile.col);
-    const T si = items.score[i], yi = items.label[i];
+    const Loss loss = loss_;
+    const T unit = kKind == Kind::kWeightedTie ? T(0.5) : own;
+    const T score_i = items.score[i], label_i = items.label[i];
     const auto count = static_cast<int32_t>(to - from);
-    const uint32_t width = (static_cast<uint32_t>(count) + uint32_t{kLanes} - 1) / kLanes * kLanes;
+    const auto limit = static_cast<T>(count);
+    // Beyond `count` lie items of the row's own label or a higher one, with factor 0.
+    const int32_t width = finite_ ? (count + kLanes - 1) & ~(kLanes - 1) : count;
     T value = 0, slope = 0;
-    const auto pairs = [&](auto factor_of) FASTLOSS_SIMD_LOOP {
 #pragma omp simd reduction(+ : value, slope)
-      for (uint32_t j = 0; j < width; ++j) {
-        const PairTerm<T> term = kTies ? loss_.tie(si - score[j]) : loss_.pair(si - score[j]);
-        const T factor = factor_of(j);
-        const bool kept = static_cast<int32_t>(j) < count && !(factor == T(0));
-        const T derivative = kept ? factor * term.derivative : T(0);
-        value += kept ? factor * term.value : T(0);
-        slope += derivative;
-        if constexpr (kGradient) out[j] += derivative;
-      }
-    };
-    if (kTies) {
-      if (differ) return 0;  // |label_i − label_j| = 0
-      if (weight == nullptr) {
-        pairs([](uint32_t) FASTLOSS_SIMD_LOOP { return T(1); });
-      } else {
-        pairs([&](uint32_t j) FASTLOSS_SIMD_LOOP { return T(0.5) * (own + weight[j]); });
-      }
-    } else if (differ) {
-      pairs([&](uint32_t j) FASTLOSS_SIMD_LOOP { return own * (yi - label[j]); });
-    } else {
-      pairs([&](uint32_t) FASTLOSS_SIMD_LOOP { return own; });
+    for (int32_t j = 0; j < width; ++j) {
+      // No load depends on a condition, and none is of integers, or there would be no vector code.
+      const T keep = static_cast<T>(j) < limit ? unit : T(0);
+      T factor = keep;
+      if constexpr (kKind == Kind::kLabelDiff) factor = keep * (label_i - label[j]);
+      if constexpr (kKind == Kind::kWeightedTie) factor = keep * (own + weight[j]);
+      const T t = score_i - score[j];
+      const PairTerm<T> term = kTies ? loss.tie(t) : loss.pair(t);
+      const T derivative = factor * term.derivative;
+      value += factor * term.value;
+      slope += derivative;
+      if constexpr (kGradient) out[j] += derivative;
     }
     if constexpr (kGradient) tile.gradient[i - tile.begin] += static_cast<double>(slope);
     return static_cast<double>(value);
@@ -144,6 +153,7 @@ class PairLoop {
 
   Loss loss_;
   const LabelOrder<T>& order_;
+  bool finite_;
 };
 
 }  // namespace fastloss

@@ -6,6 +6,8 @@
 // the difference of two equal infinities, NaN, stays NaN.
 #pragma once
 
+#include <limits>
+
 #include "core/list_loss.h"
 #include "core/math.h"
 
@@ -24,23 +26,29 @@ struct PairwiseHingeLoss {
   static constexpr bool kLogistic = false;
 
   T margin;
-  bool squared;
+  T linear, squared;  // 1 and 0, or 0 and 1: a condition would keep loops from being vectorised
   PairRules rules;
 
   explicit PairwiseHingeLoss(const Options& options)
-      : margin(static_cast<T>(options.margin)), squared(options.power == 2), rules(options.rules) {}
+      : margin(static_cast<T>(options.margin)),
+        linear(options.power == 1 ? T(1) : T(0)),
+        squared(options.power == 2 ? T(1) : T(0)),
+        rules(options.rules) {}
 
   FASTLOSS_HOST_DEVICE PairTerm<T> pair(T t) const {
     const T v = margin - t;
     const T hinge = v <= T(0) ? T(0) : v;
-    return {squared ? hinge * hinge : hinge,
-            squared ? T(-2) * hinge : (v <= T(0) ? T(0) : T(-1))};
+    const T active = v <= T(0) ? T(0) : T(1);
+    // 0 · ∞ is NaN: what is multiplied by the one that is 0 is kept finite.
+    constexpr T kMax = std::numeric_limits<T>::max();
+    const T finite = hinge > kMax ? kMax : hinge;
+    return {hinge * (linear + squared * finite), -(active * linear + (T(2) * squared) * finite)};
   }
 
   FASTLOSS_HOST_DEVICE PairTerm<T> tie(T) const { return {T(0), T(0)}; }
 
   SweepForm sweep() const {
-    return {.margin = static_cast<double>(margin), .power = squared ? 2 : 1};
+    return {.margin = static_cast<double>(margin), .power = squared == T(1) ? 2 : 1};
   }
 };
 

@@ -75,9 +75,7 @@ def _check_offsets(op: str, scores: Tensor, offsets: Tensor) -> None:
         raise TypeError(f"{op}: offsets must be int64, got {offsets.dtype}")
     _checks.device(op, "offsets", offsets, scores, "scores")
     if offsets.dim() != 1 or offsets.shape[0] == 0:
-        raise ValueError(
-            f"{op}: offsets must have shape (lists + 1,), got {tuple(offsets.shape)}"
-        )
+        raise ValueError(f"{op}: offsets must have shape (lists + 1,), got {tuple(offsets.shape)}")
 
 
 def _check_items(op: str, name: str, value: object, scores: Tensor) -> None:

@@ -84,9 +84,7 @@ def pairwise_hinge_loss(
         algorithms for ranking with SVMs", Information Retrieval 13.
     """
     op = "pairwise_hinge_loss"
-    _arguments.check_lists(
-        op, scores, labels, where, offsets, weights, list_weights, reduction
-    )
+    _arguments.check_lists(op, scores, labels, where, offsets, weights, list_weights, reduction)
     margin = _checks.number(op, "margin", margin)
     if margin < 0:
         raise ValueError(f"{op}: margin must not be negative, got {margin}")
@@ -98,5 +96,5 @@ def pairwise_hinge_loss(
     _checks.choice(op, "method", method, _arguments.METHODS)
     return _listwise.apply(
         op, (scores, labels, where, offsets, weights, list_weights),
-        (margin, power, pair_weight, method), reduction,
+        (margin, power, pair_weight == "label_diff", method), reduction,
     )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from .. import _checks, _listwise
@@ -90,17 +92,18 @@ def ranknet_loss(
         Burges et al. 2005, "Learning to Rank using Gradient Descent", ICML.
     """
     op = "ranknet_loss"
-    _arguments.check_lists(
-        op, scores, labels, where, offsets, weights, list_weights, reduction
-    )
+    _arguments.check_lists(op, scores, labels, where, offsets, weights, list_weights, reduction)
     sigma = _checks.positive(op, "sigma", sigma)
     _checks.choice(op, "ties", ties, TIES)
     _checks.choice(op, "pair_weight", pair_weight, _arguments.PAIR_WEIGHTS)
     _checks.choice(op, "method", method, _arguments.METHODS)
-    base = None if log_base is None else _checks.number(op, "log_base", log_base)
-    if base is not None and base <= 1:
-        raise ValueError(f"{op}: log_base must be greater than 1, got {base}")
+    scale = 1.0
+    if log_base is not None:
+        base = _checks.number(op, "log_base", log_base)
+        if base <= 1:
+            raise ValueError(f"{op}: log_base must be greater than 1, got {base}")
+        scale = 1 / math.log(base)
     return _listwise.apply(
         op, (scores, labels, where, offsets, weights, list_weights),
-        (sigma, ties, pair_weight, method, base), reduction,
+        (sigma, ties == "half", pair_weight == "label_diff", method, scale), reduction,
     )  # fmt: skip

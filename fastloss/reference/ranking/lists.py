@@ -71,9 +71,7 @@ def reduce_lists(
     if reduction in ("mean", "mean_list"):
         total = (weights * counts).sum()
         return values.sum() / torch.where(total == 0, 1.0, total)
-    raise ValueError(
-        f'reduction must be "mean", "sum", "none" or "mean_list", got {reduction!r}'
-    )
+    raise ValueError(f'reduction must be "mean", "sum", "none" or "mean_list", got {reduction!r}')
 
 
 def pairs_of(lists: Lists) -> tuple[Tensor, Tensor, Tensor]:
