@@ -123,8 +123,8 @@ PairwiseTensors pairwise_logsumexp(at::Tensor query, at::Tensor key, OptionalTen
           .similarity = similarity};
 }
 
-// <stem>_forward(scores, labels, where, offsets, weights, list_weights, …, reduction, wanted), where
-// … are the arguments that `adapt` turns into the functor's options.
+// <stem>_forward(scores, labels, where, offsets, weights, list_weights, …, reduction, wanted),
+// where … are the arguments that `adapt` turns into the functor's options.
 template <template <class> class Loss, class... Args>
 void bind_listwise(py::module_& module, const std::string& stem,
                    typename Loss<float>::Options (*adapt)(Args...)) {
@@ -169,7 +169,8 @@ PairwiseHingeOptions pairwise_hinge_loss(double margin, int64_t power, bool labe
 
 ListNetOptions listnet_loss(std::string target, double label_temperature, std::string gain) {
   using Target = ListNetOptions::Target;
-  const auto gains = named<Target>("gain", gain, {{"exp2", Target::kExp2Gain}, {"linear", Target::kRaw}});
+  const auto gains =
+      named<Target>("gain", gain, {{"exp2", Target::kExp2Gain}, {"linear", Target::kRaw}});
   return {named<Target>("target", target,
                         {{"softmax", Target::kSoftmax},
                          {"normalize", Target::kNormalize},

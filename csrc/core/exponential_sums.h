@@ -14,7 +14,7 @@ struct ExponentialSums;
 template <>
 struct ExponentialSums<float> {
   static constexpr int kTerms = 12;
-  static constexpr double kError = 1.3e-09;
+  static constexpr double kError = 1.303e-09;
   static constexpr double kSigmoid[kTerms] = {
       0.9999999986985918,
       -0.9999996238930227,
@@ -48,7 +48,7 @@ struct ExponentialSums<float> {
 template <>
 struct ExponentialSums<double> {
   static constexpr int kTerms = 20;
-  static constexpr double kError = 9.77e-16;
+  static constexpr double kError = 9.782e-16;
   static constexpr double kSigmoid[kTerms] = {
       0.999999999999999,
       -0.9999999999992172,

@@ -77,7 +77,7 @@ def header() -> str:
             "",
             f"template <>\nstruct ExponentialSums<{name}> {{",
             f"  static constexpr int kTerms = {terms};",
-            f"  static constexpr double kError = {float(error):.3g};",
+            f"  static constexpr double kError = {1.001 * float(error):.4g};",
             array("kSigmoid", sigmoid),
             array("kLog1p", log1p),
             "};",

@@ -56,6 +56,11 @@ int64_t threads();
 // nothing in the result because a task owns what it writes.
 void for_each_task(int64_t tasks, const std::function<void(int64_t index, int64_t slot)>& task);
 
+// order[i] becomes the index of the i-th smallest key, equal keys in their own order. The keys are
+// sorted too.
+void sort(int32_t* keys, int64_t* order, int64_t count);
+void sort(int64_t* keys, int64_t* order, int64_t count);
+
 // c(rows × cols) = a(rows × inner) · b(inner × cols), plus c itself if accumulate. Row-major with
 // leading dimensions; runs on the calling thread; accumulates in the type of c or wider.
 void multiply(int64_t rows, int64_t cols, int64_t inner, const float* a, int64_t lda,

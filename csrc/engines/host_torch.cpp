@@ -6,6 +6,7 @@
 #include <ATen/ops/addmm_cpu_dispatch.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm_cpu_dispatch.h>
+#include <ATen/ops/sort_cpu_dispatch.h>
 #include <c10/core/CPUAllocator.h>
 
 #include "engines/host.h"
@@ -49,6 +50,22 @@ void for_each_task(int64_t tasks, const std::function<void(int64_t, int64_t)>& t
     }
   });
 }
+
+namespace {
+
+template <class T>
+void sort_with_order(T* keys, int64_t* order, int64_t count) {
+  const auto options = at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value);
+  const auto [sorted, indices] =
+      at::cpu::sort(at::from_blob(keys, {count}, options), /*stable=*/true);
+  std::copy_n(sorted.template const_data_ptr<T>(), count, keys);
+  std::copy_n(indices.template const_data_ptr<int64_t>(), count, order);
+}
+
+}  // namespace
+
+void sort(int32_t* keys, int64_t* order, int64_t count) { sort_with_order(keys, order, count); }
+void sort(int64_t* keys, int64_t* order, int64_t count) { sort_with_order(keys, order, count); }
 
 namespace {
 

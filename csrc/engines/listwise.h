@@ -11,6 +11,7 @@
 //     rules                                     a PairRules
 //     pair(t) → PairTerm                        t = score_i − score_j, label_i > label_j
 //     tie(t) → PairTerm                         label_i = label_j, with rules.ties_half; even in t
+//                  (both may be asked for differences of other items too, which then weigh 0)
 //     kLogistic, sweep() → SweepForm            the same term as pair_sweep.h sums it
 // The engine guarantees for pairs: every pair of kept items enters once, with the weight of its
 // higher-labelled item (a tie: the mean of both); sums and gradients accumulate in double beyond
@@ -35,9 +36,9 @@ struct ListwiseInput {
   const int64_t* offsets;  // (lists + 1) or null
   const S* score;
   const T* label;
-  const bool* where;      // null: all kept
-  const T* weight;        // an item's; null: all 1
-  const T* list_weight;   // (lists); null: all 1
+  const bool* where;     // null: all kept
+  const T* weight;       // an item's; null: all 1
+  const T* list_weight;  // (lists); null: all 1
 
   int64_t begin(int64_t list) const { return offsets ? offsets[list] : list * length; }
   int64_t end(int64_t list) const { return begin(list + 1); }

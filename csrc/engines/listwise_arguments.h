@@ -15,8 +15,8 @@ inline ListReduction list_reduction_of(const std::string& name, const std::strin
   if (reduction == "sum") return ListReduction::kSum;
   if (reduction == "none") return ListReduction::kNone;
   if (reduction == "mean_list") return ListReduction::kMeanList;
-  fail(name, "reduction must be \"mean\", \"sum\", \"none\" or \"mean_list\", got \"" + reduction +
-                 "\"");
+  fail(name,
+       "reduction must be \"mean\", \"sum\", \"none\" or \"mean_list\", got \"" + reduction + "\"");
 }
 
 // Ascending from 0 to `items`; returns the number of lists.
@@ -81,10 +81,9 @@ class ListwiseArguments {
   [[noreturn]] void fail_at(const std::string& argument, T value, int64_t flat,
                             const std::string& hint) const {
     const bool matrix = shape_.size() == 2 && argument != "list_weights";
-    const std::string place =
-        matrix ? "(" + std::to_string(flat / shape_[1]) + ", " + std::to_string(flat % shape_[1]) +
-                     ")"
-               : std::to_string(flat);
+    const std::string place = matrix ? "(" + std::to_string(flat / shape_[1]) + ", " +
+                                           std::to_string(flat % shape_[1]) + ")"
+                                     : std::to_string(flat);
     fail(name_,
          argument + " must not be negative, got " + std::to_string(value) + " at " + place + hint);
   }

@@ -51,7 +51,10 @@ class ListwiseCpu {
   // One list's kept items, densely, and where they came from.
   struct Scratch {
     explicit Scratch(int64_t length, bool weighted)
-        : score(length), label(length), weight(weighted ? length : 0), place(length),
+        : score(length),
+          label(length),
+          weight(weighted ? length : 0),
+          place(length),
           gradient(length) {}
     host::Buffer<T> score, label, weight;
     host::Buffer<int64_t> place;

@@ -36,8 +36,8 @@ void scale_lists(const at::Tensor& gradient, const at::Tensor& factors, const in
     const int64_t first = task * kBlock, last = std::min(items, first + kBlock);
     if (lists == 1) return scale_span<S, T>(from, to, first, last, *factor);
     const int64_t length = items / lists;
-    int64_t list = offsets ? std::upper_bound(offsets, offsets + lists, first) - offsets - 1
-                           : first / length;
+    int64_t list =
+        offsets ? std::upper_bound(offsets, offsets + lists, first) - offsets - 1 : first / length;
     for (int64_t begin = first; begin < last; ++list) {
       const int64_t end = std::min(last, offsets ? offsets[list + 1] : (list + 1) * length);
       if (end > begin) scale_span<S, T>(from, to, begin, end, factor[list]);

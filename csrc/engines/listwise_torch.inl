@@ -26,8 +26,8 @@ ListwiseResult listwise_forward_stored(const std::string& name, const ListwiseTe
                               : masked ? at::zeros(tensors.scores.sizes(), Stored<T>::dtype)
                                        : at::empty(tensors.scores.sizes(), Stored<T>::dtype);
   ListwiseCpu<Loss<T>, S> engine(in, Loss<T>(options), how);
-  const auto invalid = engine.run(loss.template data_ptr<T>(),
-                                  wanted ? gradient.template data_ptr<T>() : nullptr);
+  const auto invalid =
+      engine.run(loss.template data_ptr<T>(), wanted ? gradient.template data_ptr<T>() : nullptr);
   if (invalid.label >= 0) {
     arguments.fail_at("labels", in.label[invalid.label], invalid.label,
                       "; leave such items out with where = labels >= 0");
@@ -54,9 +54,9 @@ ListwiseResult listwise_forward_as(const std::string& name, const ListwiseTensor
   return run(T{});  // the guard refuses other dtypes
 }
 
-#define FASTLOSS_INSTANTIATE_LISTWISE(T, Functor)                                       \
-  template ListwiseResult listwise_forward_as<Functor, T>(                              \
-      const std::string&, const ListwiseTensors&, const typename Functor<T>::Options&,  \
+#define FASTLOSS_INSTANTIATE_LISTWISE(T, Functor)                                      \
+  template ListwiseResult listwise_forward_as<Functor, T>(                             \
+      const std::string&, const ListwiseTensors&, const typename Functor<T>::Options&, \
       const std::string&, bool);
 
 }  // namespace fastloss

@@ -1,9 +1,9 @@
 // All pairs of a list one by one, for lists that are short or hold infinities: O(l²) time.
 //
-// Items are in label order, so that row i meets the columns before its group. Tiles of kRows × kCols
-// pairs are summed in T, what leaves a tile in double; few rows, because all columns add the same
-// weights in the same order and their roundings do not cancel. A pair's derivative is formed once: it is
-// added to the row and taken off the column.
+// Items are in label order, so that row i meets the columns before its group. Tiles of kRows ×
+// kCols pairs are summed in T, what leaves a tile in double; few rows, because all columns add the
+// same weights in the same order and their roundings do not cancel. A pair's derivative is formed
+// once: it is added to the row and taken off the column.
 #pragma once
 
 #include <algorithm>
@@ -80,6 +80,15 @@ class PairLoop {
     return total;
   }
 
+  // 0, 1, 2, …
+  struct Indices {
+    T value[kCols + kLanes] = {};
+    constexpr Indices() {
+      for (int32_t i = 0; i < kCols + kLanes; ++i) value[i] = static_cast<T>(i);
+    }
+  };
+  static constexpr Indices kIndices{};
+
   // How a row's pairs are weighed beside its own item's weight.
   enum class Kind { kPlain, kLabelDiff, kTie, kWeightedTie };
 
@@ -130,13 +139,15 @@ class PairLoop {
     const T score_i = items.score[i], label_i = items.label[i];
     const auto count = static_cast<int32_t>(to - from);
     const auto limit = static_cast<T>(count);
+    const T* __restrict const index = kIndices.value;
     // Beyond `count` lie items of the row's own label or a higher one, with factor 0.
     const int32_t width = finite_ ? (count + kLanes - 1) & ~(kLanes - 1) : count;
     T value = 0, slope = 0;
 #pragma omp simd reduction(+ : value, slope)
     for (int32_t j = 0; j < width; ++j) {
-      // No load depends on a condition, and none is of integers, or there would be no vector code.
-      const T keep = static_cast<T>(j) < limit ? unit : T(0);
+      // No load depends on a condition, and j itself is not compared, or the compiler would make
+      // branches or two loops of it instead of vector code.
+      const T keep = index[j] < limit ? unit : T(0);
       T factor = keep;
       if constexpr (kKind == Kind::kLabelDiff) factor = keep * (label_i - label[j]);
       if constexpr (kKind == Kind::kWeightedTie) factor = keep * (own + weight[j]);

@@ -10,9 +10,9 @@
 // a high item the latter. All values are found on the way up, half of the derivatives; a sweep down
 // finds the others. Terms without exponentials (hinge) have R = 0 and the same sweeps.
 //
-// With a_i an item's weight as the higher of a pair (0 in the low run), b_i as the lower, both cases
-// are one expression: a_i · (low State) + b_i · (high State). A run against itself, the ties, is
-// the same sweep again: every item has both weights, the linear parts count half on either side.
+// With a_i an item's weight as the higher of a pair (0 in the low run), b_i as the lower, both
+// cases are one expression: a_i · (low State) + b_i · (high State). A run against itself, the ties,
+// is the same sweep again: every item has both weights, the linear parts count half on either side.
 //
 // Long nodes are cut into blocks of kBlock merged items. First every block's own sums are formed at
 // its ends; these are carried along the blocks in order; then each block is swept from its carry.
@@ -131,8 +131,10 @@ class PairSweep {
         ends[i].low_up = low;
         if (i + 1 == count) break;
         const double next = ends[i + 1].first_key;
-        pass_on(high, own_high, slope * (next - ends[i].first_key), slope * (next - ends[i].last_key));
-        pass_on(low, own_low, slope * (next - ends[i].first_key), slope * (next - ends[i].last_key));
+        pass_on(high, own_high, slope * (next - ends[i].first_key),
+                slope * (next - ends[i].last_key));
+        pass_on(low, own_low, slope * (next - ends[i].first_key),
+                slope * (next - ends[i].last_key));
       }
       high = State{}, low = State{};
       for (int64_t i = count - 1; i >= 0; --i) {
@@ -141,8 +143,10 @@ class PairSweep {
         ends[i].low_down = low;
         if (i == 0) break;
         const double next = ends[i - 1].last_key;
-        pass_on(high, own_high, slope * (ends[i].last_key - next), slope * (ends[i].first_key - next));
-        pass_on(low, own_low, slope * (ends[i].last_key - next), slope * (ends[i].first_key - next));
+        pass_on(high, own_high, slope * (ends[i].last_key - next),
+                slope * (ends[i].first_key - next));
+        pass_on(low, own_low, slope * (ends[i].last_key - next),
+                slope * (ends[i].first_key - next));
       }
     });
   }
@@ -182,8 +186,8 @@ class PairSweep {
     int64_t count;
     int64_t place[kBlock];
     double key[kBlock];
-    double high[kBlock], low[kBlock];              // a, b
-    double step[kBlock + 1], decay[kBlock + 1];    // from item i − 1 to i
+    double high[kBlock], low[kBlock];            // a, b
+    double step[kBlock + 1], decay[kBlock + 1];  // from item i − 1 to i
     double gradient[kBlock];
   };
 
@@ -210,8 +214,8 @@ class PairSweep {
     const int64_t split = merge_split(items_, node, shift_, first);
     int64_t low = node.begin + split, high = node.middle + (first - split);
     for (int64_t i = 0; i < b.count; ++i) {
-      const bool is_low = high == node.end || (low < node.middle && items_[low].score + shift_ <=
-                                                                        items_[high].score);
+      const bool is_low = high == node.end ||
+                          (low < node.middle && items_[low].score + shift_ <= items_[high].score);
       const SortedItem item = items_[is_low ? low : high];
       low += is_low;
       high += !is_low;
@@ -278,8 +282,8 @@ class PairSweep {
     return kPower == 1 ? state.weight : 2 * state.first;
   }
 
-  FASTLOSS_HOST_DEVICE static double up(Block& b, const State& high_carry,
-                                        const State& low_carry, const Shares& shares) {
+  FASTLOSS_HOST_DEVICE static double up(Block& b, const State& high_carry, const State& low_carry,
+                                        const Shares& shares) {
     State high = high_carry, low = low_carry;
     const auto c = sweep::vectors_of<R>(Sums::kLog1p), d = sweep::vectors_of<R>(Sums::kSigmoid);
     sweep::Lanes values{};
@@ -305,8 +309,8 @@ class PairSweep {
     return value + sweep::sum_of(values);
   }
 
-  FASTLOSS_HOST_DEVICE static void down(Block& b, const State& high_carry,
-                                        const State& low_carry, const Shares& shares) {
+  FASTLOSS_HOST_DEVICE static void down(Block& b, const State& high_carry, const State& low_carry,
+                                        const Shares& shares) {
     State high = high_carry, low = low_carry;
     const auto d = sweep::vectors_of<R>(Sums::kSigmoid);
     for (int64_t i = b.count - 1; i >= 0; --i) {

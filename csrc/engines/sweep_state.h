@@ -42,8 +42,8 @@ FASTLOSS_HOST_DEVICE Vectors<R> powers_of(double x) {
   if constexpr (R > 0) {
     const Lanes one = {1, 1, 1, 1}, all = {x, x, x, x};
     const Lanes square = all * all;
-    result.lane[0] = all * (LaneMask{0, -1, 0, -1} ? all : one) *
-                     (LaneMask{0, 0, -1, -1} ? square : one);
+    result.lane[0] =
+        all * (LaneMask{0, -1, 0, -1} ? all : one) * (LaneMask{0, 0, -1, -1} ? square : one);
     const Lanes fourth = square * square;
     for (int v = 1; v < Vectors<R>::kCount; ++v) result.lane[v] = result.lane[v - 1] * fourth;
   }

@@ -1,6 +1,7 @@
 // engines/host.h without torch: one thread, plain loops. It also records what it is asked for.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "engines/host.h"
@@ -11,6 +12,7 @@ inline int64_t bytes_live = 0;
 inline int64_t bytes_peak = 0;
 inline int64_t adds = 0;
 inline int64_t thread_count = 1;
+inline bool forwards = false;
 
 inline void* allocate(int64_t bytes) {
   auto* memory = static_cast<int64_t*>(std::aligned_alloc(64, (bytes + 127) / 64 * 64));
@@ -28,10 +30,23 @@ inline void release(void* memory) {
 
 inline int64_t threads() { return thread_count; }
 
-// Back to front and with changing slots: nothing may depend on the order.
+// Back to front unless told, and with changing slots: nothing may depend on the order.
 inline void for_each_task(int64_t tasks, const std::function<void(int64_t, int64_t)>& task) {
-  for (int64_t index = tasks - 1; index >= 0; --index) task(index, index % thread_count);
+  for (int64_t i = tasks - 1; i >= 0; --i) {
+    const int64_t index = forwards ? tasks - 1 - i : i;
+    task(index, index % thread_count);
+  }
 }
+
+template <class T>
+void plain_sort(T* keys, int64_t* order, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) order[i] = i;
+  std::stable_sort(order, order + count,
+                   [keys](int64_t a, int64_t b) { return keys[a] < keys[b]; });
+  std::sort(keys, keys + count);
+}
+inline void sort(int32_t* keys, int64_t* order, int64_t count) { plain_sort(keys, order, count); }
+inline void sort(int64_t* keys, int64_t* order, int64_t count) { plain_sort(keys, order, count); }
 
 template <class T>
 void plain_multiply(int64_t rows, int64_t cols, int64_t inner, const T* a, int64_t lda, const T* b,
