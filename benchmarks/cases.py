@@ -1,23 +1,37 @@
 """What is measured: one `Case` a shape, with the bars it has to meet.
 
-A new loss adds its cases here and its sides (fastloss, eager, ...) in a module of its own that
-`sides.py` lists. Every loss calls its operands query (n, d) and key (m, d): image and text of
-clip_loss, input and linear_weight of linear_cross_entropy.
+A new loss adds its cases here and its sides (fastloss, eager, ...) in a module that `sides.py`
+lists. A loss of features has operands query (n, d) and key (m, d): image and text of clip_loss,
+input and linear_weight of linear_cross_entropy. A loss of scores, d = 0, has n lists of m items
+(LISTS), n rows of one positive and m negatives (ROWS), or an n x m matrix of logits or items
+(POINTWISE).
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 FORWARD = "forward"
 TRAIN = "forward+backward"
 MODES = (FORWARD, TRAIN)
 
-LOSSES = ("info_nce", "clip_loss", "linear_cross_entropy", "pairwise_logsumexp")
+FEATURES = ("info_nce", "clip_loss", "linear_cross_entropy", "pairwise_logsumexp")
+LISTS = ("ranknet_loss", "pairwise_hinge_loss", "listnet_loss")
+ROWS = ("bpr_loss", "pairwise_margin_loss", "sampled_softmax_loss")
+POINTWISE = (
+    "cross_entropy",
+    "kl_div_with_logits",
+    "binary_cross_entropy_with_logits",
+    "binary_cross_entropy",
+    "hinge_loss",
+)
+LOSSES = (*FEATURES, *LISTS, *ROWS, *POINTWISE)
+ALL_PAIRS = LISTS[:2]  # their plain forms need m x m differences a list
 DTYPES = ("float32", "bfloat16", "float16")
+LABELS = ("binary", "graded", "continuous")  # of lists: {0, 1}, {0, ..., 4}, all different
 
 # Names of the sides that bars, tables and plots speak of; peers have theirs in peers.py.
 LIMIT = "bare products"
@@ -31,23 +45,38 @@ LOOP = "chunked loop"
 COMPILE = "torch.compile"
 TORCH = "F.linear_cross_entropy"
 TORCH_CHUNKED = "F.linear_cross_entropy, chunked"
+TORCH_OWN = "torch.nn.functional"  # the function that torch has for a pointwise loss
+PAIRS = "fastloss, pairs"  # method="pairs"
+QUARTER = "fastloss, a quarter"  # of the list: the same loss on its first m / 4 items
+BINARY = "fastloss, binary"  # labels; lists with other labels only
+CHUNKED = "chunked eager"
+RAX = "rax"
+ALLRANK = "allRank"
 
 WORKSPACE = 64 << 20  # the default of fastloss.workspace_limit, in bytes
 KEPT_ROWS = 64  # with fewer rows of scores in the workspace, the scores are formed twice
+ITEM_BYTES = 256  # an item of a list: sorted copies and their sums
 AMX = "amx_bf16"
+
+
+TIME = "time"
+MEMORY = "peak memory"
 
 
 @dataclass(frozen=True)
 class Bar:
-    """`fastloss` takes at most `limit` times as long as the side `against`.
+    """`fastloss` takes at most `limit` times the time, or memory, of the side `against`.
 
-    A bar that `needs` an instruction set is not judged on a machine without it.
+    A bar that `needs` an instruction set is not judged on a machine without it. One with `instead`
+    holds when that one does, too.
     """
 
     mode: str
     against: str
     limit: float
     needs: str | None = None
+    of: str = TIME
+    instead: Bar | None = None
 
 
 @dataclass(frozen=True)
@@ -57,8 +86,10 @@ class Case:
     loss: str
     n: int
     m: int
-    d: int
+    d: int = 0
     dtype: str = "float32"
+    labels: str = ""  # LISTS: one of LABELS
+    power: int = 1  # pairwise_hinge_loss
     similarity: str = "dot"
     temperature: float = 0.07  # clip_loss: logit_scale is its inverse
     workspace: int = WORKSPACE
@@ -67,10 +98,15 @@ class Case:
     quick: bool = False  # part of --quick
     quick_only: bool = False
     compiled: bool = False  # with torch.compile, which takes tens of seconds a case
+    growth: bool = False  # a point of a curve over m: TRAIN only, and few sides unless it has bars
 
     @property
     def name(self) -> str:
-        parts = [f"{self.loss}-{self.n}x{self.m}x{self.d}"]
+        parts = [self.loss, "x".join(str(size) for size in (self.n, self.m, self.d) if size)]
+        if self.labels:
+            parts.append(self.labels)
+        if self.power != 1:
+            parts.append("squared")
         if self.similarity != "dot":
             parts.append(self.similarity)
         if self.workspace != WORKSPACE:
@@ -92,21 +128,42 @@ class Case:
         return 4 if KEPT_ROWS * 4 * self.m > self.workspace else 3
 
     @property
+    def full(self) -> bool:
+        """With all sides, and their memory."""
+        return not self.growth or bool(self.bars)
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        return (TRAIN,) if self.growth else MODES
+
+    @property
+    def budget(self) -> float:
+        """Seconds of timing a pass."""
+        if self.d:
+            return 10
+        return 3 if self.full else 0.7
+
+    @property
     def score_bytes(self) -> int:
-        """Bytes of one float32 score matrix."""
-        return 4 * self.n * self.m
+        """Bytes of the float32 matrix that eager forms: the scores, or the pairs of each list."""
+        return 4 * self.n * self.m * (self.m if self.loss in ALL_PAIRS else 1)
 
     @property
     def bound_bytes(self) -> int:
         """The promised bound on fastloss's peak extra memory in TRAIN.
 
         Workspace + float32 accumulators of both gradients + the returned gradients + O(n + m), the
-        last one taken as 64 bytes a row and a key. 4 MiB cover pages that do not grow with the
-        problem: code touched for the first time, thread stacks, the matrix library's buffers.
+        last one taken as 64 bytes a row and a key. A loss of scores has no workspace, a pointwise
+        one no accumulators, and a list being worked on takes ITEM_BYTES an item. 4 MiB cover pages
+        that do not grow with the problem: code touched for the first time, thread stacks, the
+        matrix library's buffers.
         """
-        features = (self.n + self.m) * self.d
-        gradients = (4 + (2 if self.half else 4)) * features
-        return self.workspace + gradients + 64 * (self.n + self.m) + (4 << 20)
+        fixed, stored = 4 << 20, 2 if self.half else 4
+        if self.d:
+            gradients = (4 + stored) * (self.n + self.m) * self.d
+            return self.workspace + gradients + 64 * (self.n + self.m) + fixed
+        gradients = (stored + (0 if self.loss in POINTWISE else 4)) * self.n * self.m
+        return gradients + 64 * self.n + (ITEM_BYTES * self.m if self.loss in LISTS else 0) + fixed
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -114,7 +171,11 @@ class Case:
 
         `Case(**case.shape)` is the same problem.
         """
-        left_out = ("bars", "quick", "quick_only", "compiled")
+        left_out = ["bars", "quick", "quick_only", "compiled", "growth"]
+        if self.d:
+            left_out += ["labels", "power"]
+        else:
+            left_out += ["d", "similarity", "temperature", "workspace"]
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
 
@@ -137,9 +198,17 @@ def _half(loss: str, n: int, m: int, d: int, dtype: str, **options: Any) -> Case
     return Case(loss, n, m, d, dtype=dtype, bars=bars, **options)
 
 
+def _long_list(loss: str, labels: str, bars: tuple[Bar, ...], power: int = 1) -> list[Case]:
+    """One list of 2⁸ … 2¹⁷ items; the bars are those of 2¹⁶."""
+    point = Case(loss, 1, 1 << 16, labels=labels, power=power, bars=bars, growth=True)
+    others = (replace(point, m=1 << log2, bars=()) for log2 in range(8, 18) if log2 != 16)
+    return [point, *others]
+
+
+GROWTH = Bar(TRAIN, QUARTER, 5)
 MANY = 1_000_000
 
-CASES = (
+FEATURE_CASES = (
     _info_nce(4096, 64, quick=True, compiled=True),
     _info_nce(4096, 128),
     _info_nce(4096, 512),
@@ -153,7 +222,7 @@ CASES = (
         *("info_nce", 2048, MANY, 64),
         bars=(Bar(TRAIN, LIMIT, 1.3), Bar(TRAIN, LOOP, 0.9)),
     ),
-    Case("info_nce", 128, MANY, 64, quick=True, quick_only=True),  # the same regime, for a look
+    Case("info_nce", 128, 300_000, 64, quick=True, quick_only=True),  # the same regime, for a look
     Case("info_nce", 64, 64, 128, bars=(Bar(TRAIN, EAGER, 1.0),), quick=True),
     Case(
         *("info_nce", 4096, 4096, 128),
@@ -188,6 +257,51 @@ CASES = (
     _half("pairwise_logsumexp", 4096, 4096, 128, "bfloat16"),
 )
 
+LIST_CASES = (
+    Case(
+        *("ranknet_loss", 256, 200),
+        labels="graded",
+        bars=(Bar(TRAIN, EAGER, 0.15), Bar(TRAIN, EAGER, 1 / 50, of=MEMORY)),
+        quick=True,
+        compiled=True,
+    ),
+    Case("pairwise_hinge_loss", 256, 200, labels="graded"),
+    Case(
+        *("listnet_loss", 1024, 200),
+        labels="graded",
+        bars=(Bar(TRAIN, EAGER, 0.5),),
+        quick=True,
+        compiled=True,
+    ),
+    *_long_list(
+        *("ranknet_loss", "binary"),
+        bars=(GROWTH, Bar(TRAIN, PAIRS, 1 / 30), Bar(TRAIN, CHUNKED, 1 / 200)),
+    ),
+    *_long_list("ranknet_loss", "graded", bars=(Bar(TRAIN, BINARY, 4),)),
+    *_long_list("ranknet_loss", "continuous", bars=(Bar(TRAIN, BINARY, 20),)),
+    *_long_list("pairwise_hinge_loss", "binary", bars=(GROWTH,)),
+    *_long_list("pairwise_hinge_loss", "binary", bars=(GROWTH,), power=2),
+)
+
+ROW_CASES = (
+    Case("bpr_loss", 4096, 512, bars=(Bar(TRAIN, EAGER, 0.4),), quick=True, compiled=True),
+    Case("pairwise_margin_loss", 4096, 512),
+    Case("sampled_softmax_loss", 4096, 512),
+    Case(
+        *("cross_entropy", 4096, 32_768),
+        bars=(Bar(TRAIN, TORCH_OWN, 0.9, instead=Bar(TRAIN, TORCH_OWN, 0.6, of=MEMORY)),),
+        compiled=True,
+    ),
+    Case("cross_entropy", 1024, 16_384, quick=True, quick_only=True),
+    Case("cross_entropy", 4096, 32_768, dtype="bfloat16"),
+    Case("kl_div_with_logits", 4096, 8192),
+    Case("binary_cross_entropy_with_logits", 4096, 1024),
+    Case("binary_cross_entropy", 4096, 1024),
+    Case("hinge_loss", 4096, 1024),
+)
+
+CASES = (*FEATURE_CASES, *LIST_CASES, *ROW_CASES)
+
 IMPORT_CASE = "import fastloss"
 IMPORT_BAR = 0.050  # seconds on top of importing torch
 
@@ -198,11 +312,19 @@ def grid(
     m: Sequence[int] | None,
     d: Sequence[int],
     dtypes: Sequence[str],
+    labels: Sequence[str] = ("graded",),
 ) -> list[Case]:
-    """Every combination that makes sense: clip_loss has m = n, info_nce m ≥ n. `m` None: m = n."""
+    """Every combination that makes sense: clip_loss has m = n, info_nce m ≥ n. `m` None: m = n.
+
+    A loss of scores has no d, and lists alone have labels.
+    """
     cases = []
-    for loss, rows, features, dtype in itertools.product(losses, n, d, dtypes):
+    for loss, rows, dtype in itertools.product(losses, n, dtypes):
         for keys in m or [rows]:
-            if keys == rows or loss in LOSSES[2:] or (loss == "info_nce" and keys > rows):
-                cases.append(Case(loss, rows, keys, features, dtype=dtype))
+            if loss in LISTS:
+                cases += [Case(loss, rows, keys, dtype=dtype, labels=kind) for kind in labels]
+            elif loss not in FEATURES:
+                cases.append(Case(loss, rows, keys, dtype=dtype))
+            elif keys == rows or loss in FEATURES[2:] or (loss == "info_nce" and keys > rows):
+                cases += [Case(loss, rows, keys, features, dtype=dtype) for features in d]
     return cases

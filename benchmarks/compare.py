@@ -7,6 +7,7 @@ of them; the ratio of the bare products, which no change of fastloss moves, show
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 from typing import Any
@@ -16,6 +17,7 @@ from rich.table import Table
 
 Row = dict[str, Any]
 DRAWS = 1000
+FEWEST = 3  # samples that show a spread
 
 
 def _samples(row: Row) -> list[float]:
@@ -24,8 +26,11 @@ def _samples(row: Row) -> list[float]:
 
 
 def ratio(old: Row, new: Row) -> tuple[float, float, float]:
-    """(new / old, lower end, upper end)."""
+    """(new / old, lower end, upper end); ends of NaN where one or two calls show no spread."""
     before, after = _samples(old), _samples(new)
+    if min(len(before), len(after)) < FEWEST:
+        middle = statistics.median(after) / statistics.median(before)
+        return middle, math.nan, math.nan
     draw = random.Random(0).choices
     drawn = sorted(
         statistics.median(draw(after, k=len(after)))
@@ -37,6 +42,8 @@ def ratio(old: Row, new: Row) -> tuple[float, float, float]:
 
 
 def verdict(low: float, high: float) -> str:
+    if math.isnan(low):
+        return "too few calls"
     if high < 1:
         return "faster"
     return "slower" if low > 1 else "same"

@@ -1,7 +1,8 @@
 """Packages that a user might pick instead: sides where they are installed, skipped where not.
 
-On the CPU: pykeops (a lazy log-sum-exp), info-nce-pytorch, open_clip's loss. On CUDA also memeff,
-Inf-CL, cut-cross-entropy and Liger's fused linear cross-entropy (not verified on hardware).
+On the CPU: pykeops (a lazy log-sum-exp), info-nce-pytorch, open_clip's loss, allRank's losses, and
+those of rax, which JAX compiles and runs on all cores whatever `--threads` says. On CUDA also
+memeff, Inf-CL, cut-cross-entropy and Liger's fused linear cross-entropy (not verified on hardware).
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
-from .cases import Case
+from .cases import ALLRANK, FORWARD, LISTS, RAX, Case
+from .lists import require_time
 from .sides import (
     Inputs,
     Loss,
@@ -27,6 +30,7 @@ from .sides import (
 )
 
 KEOPS_LIMIT = 1 << 31  # n · m · d; beyond, a call takes many seconds on a CPU
+ALLRANK_LIMIT = 1 << 24  # pairs of all lists, whose indices it lists in Python
 
 Factory = Callable[[Case, Inputs, Any], Loss]
 
@@ -43,20 +47,38 @@ def sides(case: Case) -> dict[str, Side]:
         peers["open_clip"] = _peer("open_clip.loss", _open_clip, matrices=2)
     if case.loss == "clip_loss" and case.similarity == "cosine" and case.device == "cuda":
         peers["memeff"] = _peer("memeff", _memeff, matrices=0)
-    if case.loss in ("clip_loss", "info_nce") and case.similarity == "dot" and case.device == "cuda":
+    if (
+        case.loss in ("clip_loss", "info_nce")
+        and case.similarity == "dot"
+        and case.device == "cuda"
+    ):
         peers["Inf-CL"] = _peer("inf_cl.flash", _inf_cl, matrices=0)
+    if case.loss in ("ranknet_loss", "listnet_loss") and case.full:
+        peers[ALLRANK] = _peer("allrank.models.losses", _allrank, matrices=4)
+    if case.loss in LISTS and case.power == 1 and case.device == "cpu" and case.full:
+        peers[RAX] = Side(_rax, compiles=True)
     if case.loss == "linear_cross_entropy" and case.device == "cuda":
         peers["cut-cross-entropy"] = _peer("cut_cross_entropy", _cut_cross_entropy, matrices=0)
         peers["Liger"] = _peer("liger_kernel.transformers.functional", _liger, matrices=0)
     return peers
 
 
+def _imported(package: str) -> Any:
+    name = package.partition(".")[0]
+    try:
+        return import_module(package)
+    except ImportError as error:
+        missing = (error.name or name).partition(".")[0]
+        if missing == name:
+            raise Unavailable(f"{name} is not installed") from error
+        raise Unavailable(f"{name} needs {missing}, which is not installed") from error
+    except Exception as error:  # a package built against another torch, say
+        raise Unavailable(f"{name} cannot be imported: {type(error).__name__}") from error
+
+
 def _peer(package: str, factory: Factory, matrices: int = 1) -> Side:
     def build(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callable[[], Result]:
-        try:
-            module = import_module(package)
-        except ImportError as error:
-            raise Unavailable(f"{package.partition('.')[0]} is not installed") from error
+        module = _imported(package)
         if matrices:
             require_memory(case, mode, matrices)
         elif case.device == "cpu" and case.n * case.m * case.d > KEOPS_LIMIT:
@@ -126,3 +148,32 @@ def _cut_cross_entropy(case: Case, inputs: Inputs, module: Any) -> Loss:
 def _liger(case: Case, inputs: Inputs, module: Any) -> Loss:
     target = inputs["target"]
     return lambda input, weight: module.liger_fused_linear_cross_entropy(input, weight, target)
+
+
+def _allrank(case: Case, inputs: Inputs, module: Any) -> Loss:
+    require_time(case, ALLRANK_LIMIT)
+    labels = inputs["labels"]
+    function = module.rankNet if case.loss == "ranknet_loss" else module.listNet
+    return lambda scores: function(scores, labels)
+
+
+def _rax(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callable[[], Result]:
+    jax, rax = _imported("jax"), _imported("rax")
+    require_time(case)
+    if case.loss == "listnet_loss":
+
+        def loss(scores: Any, labels: Any) -> Any:
+            return rax.softmax_loss(scores, jax.nn.softmax(labels))
+
+    elif case.loss == "ranknet_loss":
+        loss = rax.pairwise_logistic_loss
+    else:
+        loss = rax.pairwise_hinge_loss
+    step = jax.jit(loss if mode == FORWARD else jax.value_and_grad(loss))
+    operands = [jax.numpy.asarray(inputs[name].float().numpy()) for name in ("scores", "labels")]
+
+    def run() -> Result:
+        result = jax.block_until_ready(step(*operands))
+        return tuple(map(from_dlpack, (result,) if mode == FORWARD else result))
+
+    return guarded(run)

@@ -1,4 +1,8 @@
-"""Pictures of a result file: a file a loss and measure, a line a side, a panel a d and dtype."""
+"""Pictures of a result file: a file a loss and measure, a line a side.
+
+Losses of features have a panel a d and dtype, over n · m; losses of scores a panel a kind of labels
+and dtype, over the number of scores. `growth` shows single lists alone.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,35 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .cases import COMPILE, EAGER, FASTLOSS, FORWARD, LIMIT, LOOP, TRAIN
+from .cases import (
+    CHUNKED,
+    COMPILE,
+    EAGER,
+    FASTLOSS,
+    FORWARD,
+    LIMIT,
+    LISTS,
+    LOOP,
+    PAIRS,
+    TORCH_OWN,
+    TRAIN,
+)
 from .report import machine
 
 Row = dict[str, Any]
 
+
+def _single_list(row: Row) -> bool:
+    return row["loss"] in LISTS and row["n"] == 1
+
+
+def _seconds(row: Row) -> float:
+    return row["seconds"]["median"]
+
+
 MEASURES: dict[str, tuple[str, str, Callable[[Row], float | None]]] = {
-    "time": (TRAIN, "seconds", lambda row: row["seconds"]["median"]),
+    "time": (TRAIN, "seconds", lambda row: None if _single_list(row) else _seconds(row)),
+    "growth": (TRAIN, "seconds", lambda row: _seconds(row) if _single_list(row) else None),
     "memory": (TRAIN, "peak extra bytes", lambda row: row.get("peak_bytes")),
     "fraction-of-limit": (
         FORWARD,
@@ -20,7 +46,7 @@ MEASURES: dict[str, tuple[str, str, Callable[[Row], float | None]]] = {
         lambda row: 1 / row["ratio_to"][LIMIT]["median"] if LIMIT in row["ratio_to"] else None,
     ),
 }
-SHOWN = (FASTLOSS, LIMIT, LOOP, COMPILE, EAGER)
+SHOWN = (FASTLOSS, LIMIT, LOOP, PAIRS, COMPILE, EAGER, CHUNKED, TORCH_OWN)
 
 
 def write(rows: list[Row], folder: Path) -> list[Path]:
@@ -43,24 +69,33 @@ def write(rows: list[Row], folder: Path) -> list[Path]:
     return paths
 
 
+def _panel(row: Row) -> tuple[int, str]:
+    """Sorts by d; the text is the panel's title."""
+    kind = f"d = {row['d']}" if row.get("d") else row.get("labels", "")
+    squared = "squared" if row.get("power", 1) == 2 else ""
+    dtype = row.get("dtype", "float32")
+    return row.get("d", 0), ", ".join(part for part in (kind, squared, dtype) if part)
+
+
 def _draw(rows: list[Row], label: str, value: Callable[[Row], Any], title: str, path: Path) -> None:
     import matplotlib.pyplot as plt
 
-    panels = sorted({(row["d"], row["dtype"]) for row in rows})
+    panels = sorted({_panel(row) for row in rows})
     size = (4 * min(len(panels), 4) + 1, 4)
     figure, axes = plt.subplots(1, len(panels), figsize=size, layout="constrained", squeeze=False)
     sides = [side for side in SHOWN if any(row["side"] == side for row in rows)]
     sides += sorted({row["side"] for row in rows} - set(sides))
-    for axis, (d, dtype) in zip(axes[0], panels, strict=True):
+    for axis, panel in zip(axes[0], panels, strict=True):
+        of_panel = [row for row in rows if _panel(row) == panel]
         for color, side in enumerate(sides):
             points = sorted(
-                (row["n"] * row["m"], value(row))
-                for row in rows
-                if (row["d"], row["dtype"], row["side"]) == (d, dtype, side)
+                (row["n"] * row["m"], value(row)) for row in of_panel if row["side"] == side
             )
             if points:
                 axis.plot(*zip(*points, strict=True), "o-", color=f"C{color}", label=side)
-        axis.set(title=f"d = {d}, {dtype}", xlabel="n · m", ylabel=label, xscale="log")
+        axis.set(title=panel[1], xlabel="n · m", ylabel=label, xscale="log")
+        if all(_single_list(row) for row in of_panel):
+            axis.set_xlabel("items of the list")
         axis.set_yscale("linear" if "÷" in label else "log")
         axis.legend(fontsize=6)
     figure.suptitle(f"{title}\n{machine(rows)}", fontsize=7)

@@ -4,6 +4,7 @@
     fastloss-bench --out results.jsonl --check      # everything, half an hour
     fastloss-bench --only 'clip_loss-*' 'info_nce-4096*'
     fastloss-bench --loss clip_loss --n 1024 4096 16384 --d 256 --dtype float32 bfloat16
+    fastloss-bench --loss ranknet_loss --n 64 --m 500 --labels binary continuous
     fastloss-bench --from results.jsonl --table-markdown --plot plots
     fastloss-bench --compare old.jsonl new.jsonl
 
@@ -33,10 +34,29 @@ from tqdm import tqdm
 
 from . import cases as known
 from . import compare, environment, import_time, memory, plots, report, sides, timing
-from .cases import CASES, COMPILE, DOT, FASTLOSS, FLOAT32, FORWARD, IMPORT_CASE, LIMIT, TRAIN, Case
+from .cases import (
+    BINARY,
+    CASES,
+    COMPILE,
+    DOT,
+    EAGER,
+    FASTLOSS,
+    FLOAT32,
+    IMPORT_CASE,
+    LIMIT,
+    QUARTER,
+    RAX,
+    TORCH_OWN,
+    TRAIN,
+    Case,
+)
 
-WARM_UP_SIZE = 256  # rows and keys of the small problem that warms a side before its memory is read
-NOT_WEIGHED = (LIMIT, COMPILE, FLOAT32, DOT)  # sides whose memory tells nothing new
+# Of the small problem that warms a side before its memory is read.
+WARM_UP_SIZE = 256  # rows and keys, lists and their items
+WARM_UP_LENGTH = 4096  # items of a single list, long enough for the method of long ones
+# Sides whose memory tells nothing new, or cannot be told from that of their compiler.
+WEIGHED_QUICKLY = (FASTLOSS, EAGER, TORCH_OWN)
+NOT_WEIGHED = (LIMIT, COMPILE, FLOAT32, DOT, QUARTER, BINARY, RAX)
 
 Row = dict[str, Any]
 
@@ -61,10 +81,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="cuda is not verified on hardware: this version has no CUDA kernels",
     )
     grid = parser.add_argument_group("a grid of shapes of your own")
-    grid.add_argument("--loss", choices=known.LOSSES, nargs="+")
-    grid.add_argument("--n", type=_size, nargs="+")
-    grid.add_argument("--m", type=_size, nargs="+", help="m = n by default")
-    grid.add_argument("--d", type=_size, nargs="+")
+    grid.add_argument(
+        "--loss",
+        choices=known.LOSSES,
+        nargs="+",
+        metavar="LOSS",
+        help="those of features by default",
+    )
+    grid.add_argument("--n", type=_size, nargs="+", help="queries, lists or rows")
+    grid.add_argument(
+        "--m", type=_size, nargs="+", help="keys, items, negatives or classes; m = n by default"
+    )
+    grid.add_argument("--d", type=_size, nargs="+", help="features, of losses that have them")
+    grid.add_argument("--labels", choices=known.LABELS, nargs="+", help="of lists")
     grid.add_argument("--dtype", choices=known.DTYPES, nargs="+")
     how = parser.add_argument_group("how")
     how.add_argument("--threads", type=_size, default=min(2, os.cpu_count() or 1))
@@ -91,13 +120,14 @@ def _size(text: str) -> int:
 
 def selected(options: argparse.Namespace) -> list[Case]:
     cases = list(CASES)
-    if options.loss or options.n or options.m or options.d or options.dtype:
+    if options.loss or options.n or options.m or options.d or options.dtype or options.labels:
         cases = known.grid(
-            options.loss or known.LOSSES,
+            options.loss or (known.LISTS if options.labels else known.FEATURES),
             options.n or [4096],
             options.m,
             options.d or [512],
             options.dtype or known.DTYPES[:1],
+            options.labels or ["graded"],
         )
         if not cases:
             sys.exit("fastloss-bench: no case: clip_loss has m = n, info_nce m >= n")
@@ -118,18 +148,21 @@ def selected(options: argparse.Namespace) -> list[Case]:
 def choose_settings(case: Case, names: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """The setting that each side's sweep chose, once for both passes, and the sides that cannot
     run at all."""
-    inputs, table = sides.inputs_of(case), sides.of(case)
+    table = sides.of(case)
     settings: dict[str, Any] = {}
     skipped: dict[str, str] = {}
+    problems: dict[Case, sides.Inputs] = {}
     for name in names:
         side = table[name]
+        trial = side.trial(case)
+        if trial not in problems:
+            problems[trial] = sides.inputs_of(trial)
+
+        def build(setting: Any, side=side, trial=trial):
+            return lambda: side.build(trial, problems[trial], TRAIN, setting)
+
         try:
-            settings[name] = timing.fastest(
-                {
-                    setting: lambda s=setting, side=side: side.build(case, inputs, TRAIN, s)
-                    for setting in side.settings(case)
-                }
-            )
+            settings[name] = timing.fastest({s: build(s) for s in side.settings(case)})
         except sides.Unavailable as reason:
             skipped[name] = str(reason)
     return settings, skipped
@@ -172,9 +205,13 @@ def time_case(
 ) -> list[Row]:
     skipped = dict(skipped)
     functions, first_calls, errors = prepare(case, mode, settings, skipped)
-    budget = options.budget or (4 if options.quick else 10)
+    table = sides.of(case)
     samples, calls = timing.interleave(
-        functions, budget=budget, rounds=(3, 60), first_calls=first_calls
+        functions,
+        budget=options.budget or case.budget * (0.25 if options.quick else 1),
+        rounds=(3, 60),
+        first_calls=first_calls,
+        sparing=[name for name in functions if table[name].sparing],
     )
     rows: list[Row] = []
     for name in (*settings, *(name for name in skipped if name not in settings)):
@@ -208,7 +245,8 @@ def measure_memory(request: dict[str, Any]) -> int | None:
     case, mode, name = Case(**request["case"]), request["mode"], request["side"]
     setting = tuple(request["setting"]) if request["setting"] else None
     torch.set_num_threads(request["threads"])
-    small = replace(case, n=min(case.n, WARM_UP_SIZE), m=min(case.m, WARM_UP_SIZE))
+    longest = WARM_UP_LENGTH if case.n == 1 and not case.d else WARM_UP_SIZE
+    small = replace(case, n=min(case.n, WARM_UP_SIZE), m=min(case.m, longest))
     sides.of(small)[name].build(small, sides.inputs_of(small), mode, setting)()
 
     inputs, side = sides.inputs_of(case), sides.of(case)[name]
@@ -217,6 +255,16 @@ def measure_memory(request: dict[str, Any]) -> int | None:
         # Preparing copies the inputs: not the loss's memory.
         return peak(side.build(case, inputs, mode, setting))
     return peak(lambda: side.build(case, inputs, mode, setting)())
+
+
+def weighs(case: Case, row: Row, quick: bool) -> bool:
+    """Whether the memory of a row's side is measured: a process, and a call, that take time."""
+    side = row["side"]
+    if "skipped" in row or not case.full or side in NOT_WEIGHED:
+        return False
+    if sides.of(case)[side].sparing and row["seconds"]["median"] > timing.VERY_LONG:
+        return False
+    return not quick or side in WEIGHED_QUICKLY
 
 
 def memory_of(case: Case, row: Row, threads: int) -> int | None:
@@ -250,7 +298,7 @@ def import_row(options: argparse.Namespace) -> Row:
 
 def wanted_sides(case: Case, options: argparse.Namespace) -> list[str]:
     names = [name for name in sides.of(case) if name not in options.without]
-    if COMPILE in names and not case.compiled:  # tens of seconds a case
+    if COMPILE in names and (options.quick or not case.compiled):  # tens of seconds a case
         names.remove(COMPILE)
     return names
 
@@ -271,16 +319,16 @@ def run(options: argparse.Namespace) -> list[Row]:
         if options.out:  # after every case, so that an interrupted run keeps what it has
             report.write(rows, options.out)
 
-    bar = tqdm(total=2 * len(cases), unit="pass", dynamic_ncols=True)
+    total = sum(len(case.modes) for case in cases)
+    bar = tqdm(total=total, unit="pass", dynamic_ncols=True)
     for case in cases:
         bar.set_description(case.name)
         settings, skipped = choose_settings(case, wanted_sides(case, options))
-        for mode in (FORWARD, TRAIN):
+        for mode in case.modes:
             new = time_case(case, mode, settings, skipped, options)
             gc.collect()
             for row in new:
-                weigh = "skipped" not in row and row["side"] not in NOT_WEIGHED and mode == TRAIN
-                if weigh and not options.no_memory:
+                if mode == TRAIN and not options.no_memory and weighs(case, row, options.quick):
                     row["peak_bytes"] = memory_of(case, row, options.threads)
                     if row["side"] == FASTLOSS:
                         row["bound_bytes"] = case.bound_bytes

@@ -1,12 +1,12 @@
-"""The sides that a loss is measured against; each loss has a module that defines them.
+"""The sides that a loss is measured against; a module for each loss or family defines them.
 
-Sides come by name. Common to all losses:
+Sides come by name:
 
-* bare products: the matrix products alone, `torch.mm` over the whole matrix into buffers that exist
-  already (in blocks of keys where the matrix is too large to be kept). This is the yardstick, and
-  close to the limit: only the memory traffic of storing the matrix can be saved on top. On the CPU
-  they are float32 for every dtype.
-* eager: the n x m score matrix and torch's loss on it, as it is usually written.
+* bare products, of losses of features: the matrix products alone, `torch.mm` over the whole matrix
+  into buffers that exist already (in blocks of keys where the matrix is too large to be kept). This
+  is the yardstick, and close to the limit: only the memory traffic of storing the matrix can be
+  saved on top. On the CPU they are float32 for every dtype.
+* eager: the matrix and torch's loss on it, as it is usually written.
 * torch.compile: the same function, compiled.
 * chunked loop: the best that plain torch can do without the matrix (loops.py).
 * peers.py: packages that are installed.
@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ from torch import Tensor
 
 import fastloss
 
-from .cases import FASTLOSS, FLOAT32, FORWARD, LIMIT, WORKSPACE, Case
+from .cases import FASTLOSS, FEATURES, FLOAT32, FORWARD, LIMIT, LISTS, ROWS, WORKSPACE, Case
 from .memory import available_bytes
 
 Inputs = dict[str, Tensor]
@@ -32,7 +33,9 @@ Setting = tuple[str, int] | None  # what the untimed sweep chose, for example ("
 Result = (
     tuple[Tensor, ...] | None
 )  # (loss,) or (loss, gradients...); None where nothing is computed
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[..., Tensor]  # of the differentiated operands, in the order of their inputs
+
+DIFFERENTIATED = ("query", "key", "scores", "positive", "negative", "input")
 
 KEY_BLOCKS = (4096, 16_384, 65_536)
 MANY_KEYS = 256 << 20  # bytes of the score matrix from which blocks of keys are tried as well
@@ -49,42 +52,65 @@ def _one_setting(case: Case) -> Sequence[Setting]:
     return (None,)
 
 
+def _itself(case: Case) -> Case:
+    return case
+
+
 @dataclass(frozen=True)
 class Side:
     """One way to compute a case.
 
     `build(case, inputs, mode, setting)` prepares buffers and returns the function to time.
-    `settings(case)` lists what the sweep tries. The first call of a side that `compiles` tells
-    nothing of the next.
+    `settings(case)` lists what the sweep tries, on the problem `trial(case)`. The first call of a
+    side that `compiles` tells nothing of the next. A side with long calls is timed `sparing`ly.
     """
 
     build: Callable[[Case, Inputs, str, Setting], Callable[[], Result]]
     settings: Callable[[Case], Sequence[Setting]] = _one_setting
+    trial: Callable[[Case], Case] = _itself
     compiles: bool = False
+    sparing: bool = False
 
 
 def of(case: Case) -> dict[str, Side]:
     """Name → side, for one case."""
     from . import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp, peers
 
-    modules = (info_nce, clip_loss, linear_cross_entropy, pairwise_logsumexp)
-    of_loss = {module.__name__.rpartition(".")[2]: module.sides for module in modules}
-    table = {LIMIT: Side(_products, _product_settings), **of_loss[case.loss](case)}
+    if case.loss in FEATURES:
+        modules = (info_nce, clip_loss, linear_cross_entropy, pairwise_logsumexp)
+        of_loss = {module.__name__.rpartition(".")[2]: module.sides for module in modules}
+        table = {LIMIT: Side(_products, _product_settings), **of_loss[case.loss](case)}
+    else:
+        table = _family(case).sides(case)
     if case.half:
         table[FLOAT32] = Side(_in_float32(table[FASTLOSS]))
     return {**table, **peers.sides(case)}
 
 
+def _family(case: Case) -> Any:
+    from . import lists, pointwise, rows
+
+    if case.loss in LISTS:
+        return lists
+    return rows if case.loss in ROWS else pointwise
+
+
 def inputs_of(case: Case) -> Inputs:
-    """The operands and, for linear_cross_entropy, targets: the same for every side."""
+    """The operands, and targets or labels: the same for every side."""
     generator = torch.Generator().manual_seed(case.n + case.m + case.d)
+    dtype = getattr(torch, case.dtype)
+    if case.loss not in FEATURES:
+        inputs = _family(case).inputs(case, generator)
+        return {
+            name: x.to(case.device, dtype if x.is_floating_point() else None)
+            for name, x in inputs.items()
+        }
     query = torch.randn(case.n, case.d, generator=generator)
     key = torch.randn(case.m, case.d, generator=generator)
     if case.loss == "linear_cross_entropy":
         key *= 2 * case.d**-0.5  # logits with a standard deviation of 2
     else:
         query, key = F.normalize(query), F.normalize(key)
-    dtype = getattr(torch, case.dtype)
     inputs = {"query": query.to(case.device, dtype), "key": key.to(case.device, dtype)}
     if case.loss == "linear_cross_entropy":
         target = torch.randint(0, case.m, (case.n,), generator=generator)
@@ -117,23 +143,33 @@ def tolerance(case: Case) -> float:
 def with_autograd(
     loss: Loss, inputs: Inputs, mode: str, upstream: Tensor | None = None
 ) -> Callable[[], Result]:
-    """Call `loss` and, for TRAIN, form both gradients with autograd."""
-    query, key = inputs["query"], inputs["key"]
+    """Call `loss` and, for TRAIN, form the gradients of its operands with autograd."""
+    operands = [inputs[name] for name in DIFFERENTIATED if name in inputs]
     if mode == FORWARD:
 
         def forward() -> Result:
             with torch.no_grad():
-                return (loss(query, key),)
+                return (loss(*operands),)
 
         return forward
 
-    query, key = query.clone().requires_grad_(), key.clone().requires_grad_()
+    operands = [x.detach().requires_grad_() for x in operands]
 
     def train() -> Result:
-        value = loss(query, key)
-        return (value, *torch.autograd.grad(value, (query, key), upstream))
+        value = loss(*operands)
+        return (value, *torch.autograd.grad(value, operands, upstream))
 
     return train
+
+
+def time_only(function: Callable[[], object]) -> Callable[[], Result]:
+    """For a side that computes something else than the case does."""
+
+    def run() -> Result:
+        function()
+        return None
+
+    return run
 
 
 def in_workspace(case: Case, function: Callable[[], Result]) -> Callable[[], Result]:
@@ -162,13 +198,13 @@ def guarded(function: Callable[[], Result]) -> Callable[[], Result]:
 
 
 def require_memory(case: Case, mode: str, matrices: int = 1) -> None:
-    """For sides of autograd: two score matrices in the forward pass and three in the backward pass.
+    """For sides of autograd: two matrices in the forward pass and three in the backward pass.
 
-    `matrices`: score matrices formed side by side.
+    `matrices`: how many are formed side by side.
     """
     needed = (2 if mode == FORWARD else 3) * matrices * case.score_bytes
     if case.device == "cpu" and needed > 0.8 * available_bytes():
-        raise Unavailable(f"needs {needed / 1e9:.0f} GB for the score matrix and its gradients")
+        raise Unavailable(f"needs {needed / 1e9:.0f} GB for the matrix and its gradients")
 
 
 def compiled(loss: Loss) -> Loss:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 MIN_SAMPLE = 5e-3  # seconds; quicker calls are repeated within one sample
 SLOW = 1.0  # seconds; in such a call a cold start is not seen
 LONG_ROUND = 15.0  # seconds; two such rounds must do
+LONG = 0.5  # seconds; a side that is timed sparingly has two samples beyond this,
+VERY_LONG = 5.0  # and one beyond this
 
 
 def seconds_of(function: Callable[[], Any], calls: int = 1) -> float:
@@ -41,6 +43,7 @@ def interleave(
     budget: float,
     rounds: tuple[int, int],
     first_calls: Mapping[str, float],
+    sparing: Collection[str] = (),
 ) -> tuple[dict[str, list[float]], dict[str, int]]:
     """Samples of each side (seconds per call, one a round) and the calls that make a sample.
 
@@ -49,13 +52,20 @@ def interleave(
         budget: seconds that all rounds together should take.
         rounds: fewest and most rounds, whatever the budget; two if they are long.
         first_calls: seconds that each side's first, cold call took.
+        sparing: sides that take no part in the rounds when a call takes long, so that the others
+            have many; their samples are the first call and, unless very long, one more.
     """
+    few = {name: [first_calls[name]] for name in sparing if first_calls.get(name, 0) > LONG}
+    for name, samples in few.items():
+        if samples[0] <= VERY_LONG:
+            samples.append(seconds_of(sides[name]))
+    sides = {name: function for name, function in sides.items() if name not in few}
     estimate = {
         name: first_calls[name] if first_calls[name] > SLOW else seconds_of(function)
         for name, function in sides.items()
     }
     calls = {name: max(1, round(MIN_SAMPLE / t + 0.5)) for name, t in estimate.items()}
-    round_time = sum(estimate[name] * calls[name] for name in sides)
+    round_time = sum(estimate[name] * calls[name] for name in sides) or budget
     fewest = rounds[0] if round_time < LONG_ROUND else min(2, rounds[0])
     count = min(max(int(budget / round_time), fewest), rounds[1])
 
@@ -66,7 +76,7 @@ def interleave(
         shuffle(order)
         for name in order:
             samples[name].append(seconds_of(sides[name], calls[name]))
-    return samples, calls
+    return samples | few, calls | dict.fromkeys(few, 1)
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
@@ -78,7 +88,12 @@ def quantiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def ratios(numerator: Sequence[float], denominator: Sequence[float]) -> dict[str, float]:
-    """Quantiles of the ratio, formed round by round."""
+    """Quantiles of the ratio, formed round by round; a side timed sparingly gives its median."""
+    rounds = max(len(numerator), len(denominator))
+    numerator, denominator = (
+        values if len(values) == rounds else [statistics.median(values)] * rounds
+        for values in (numerator, denominator)
+    )
     return quantiles([a / b for a, b in zip(numerator, denominator, strict=True)])
 
 

@@ -1,5 +1,6 @@
 """The benchmark program, end to end on problems that take milliseconds."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ pytest.importorskip("tqdm")
 pytest.importorskip("matplotlib")
 cases = pytest.importorskip("fastloss_benchmarks.cases")
 
-from fastloss_benchmarks import compare, report, sides  # noqa: E402
+from fastloss_benchmarks import compare, report, sides, timing  # noqa: E402
 
 
 def bench(*arguments, check=True):
@@ -47,6 +48,42 @@ def test_end_to_end(result):
     assert len(list((file.parent / "plots").glob("clip_loss-*.png"))) == 3
 
 
+@pytest.fixture(scope="module")
+def ranking_result(tmp_path_factory):
+    file = tmp_path_factory.mktemp("bench") / "result.jsonl"
+    shape = ("--loss", "ranknet_loss", "--n", 1, "--m", 30, 60, "--labels", "graded")
+    timed = ("--budget", 0.05, "--threads", 1, "--without", "rax", "--without", "allRank")
+    bench(*shape, *timed, "--no-memory", "--out", file, "--plot", file.parent / "plots")
+    return file, [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_end_to_end_of_lists(ranking_result):
+    file, rows = ranking_result
+    measured = {(row["mode"], row["side"]) for row in rows if "skipped" not in row}
+    for mode in cases.MODES:
+        for side in (cases.FASTLOSS, cases.PAIRS, cases.EAGER, cases.CHUNKED):
+            assert (mode, side) in measured
+    assert {row["case"] for row in rows} == {f"ranknet_loss-1x{m}-graded" for m in (30, 60)}
+    for row in rows:
+        assert "d" not in row
+        assert row["side"] in (cases.EAGER, cases.COMPILE) or cases.EAGER in row["ratio_to"]
+        kept = {name: row[name] for name in ("loss", "n", "m", "dtype", "labels", "power")}
+        assert cases.Case(**kept).shape.items() <= row.items()
+    assert (file.parent / "plots" / "ranknet_loss-growth.png").exists()
+    table = bench("--from", file, "--table-markdown").stdout
+    assert "| loss, n × m |" in table
+    assert table.count("| ranknet_loss, 1 × 30, graded | forward") == 2
+    assert "multiples of eager" in table
+
+
+def test_peak_memory_of_a_side_of_lists():
+    case = cases.Case("ranknet_loss", 3, 40, labels="binary")
+    request = {"case": case.shape, "mode": cases.TRAIN, "side": cases.FASTLOSS}
+    request |= {"setting": None, "threads": 1}
+    peak = json.loads(bench("--memory-of", json.dumps(request)).stdout)
+    assert peak is None or 0 <= peak <= case.bound_bytes
+
+
 def test_table_and_comparison_of_a_file(result):
     file, _ = result
     table = bench("--from", file, "--table-markdown").stdout
@@ -67,6 +104,39 @@ def test_comparison_sees_a_difference():
     assert compare.verdict(1 / high, 1 / low) == "faster"
 
 
+def test_comparison_claims_nothing_from_one_or_two_calls():
+    once, often = {"samples": [5.0]}, {"samples": [1.0, 1.1, 0.9]}
+    middle, *ends = compare.ratio(once, often)
+    assert middle == pytest.approx(0.2)
+    assert compare.verdict(*ends) == "too few calls"
+
+
+def test_long_calls_are_timed_sparingly(monkeypatch):
+    calls = dict.fromkeys(("quick", "long", "very long"), 0)
+
+    def side(name):
+        def run():
+            calls[name] += 1
+
+        return run
+
+    first = {"quick": 1e-3, "long": timing.LONG * 1.01, "very long": timing.VERY_LONG * 1.01}
+    samples, _ = timing.interleave(
+        {name: side(name) for name in calls},
+        budget=0.01,
+        rounds=(4, 4),
+        first_calls=first,
+        sparing=("quick", "long", "very long"),
+    )
+    assert {name: len(values) for name, values in samples.items()} == {
+        "quick": 4, "long": 2, "very long": 1,
+    }  # fmt: skip
+    assert calls["very long"] == 0
+    assert samples["long"][0] == first["long"]
+    ratio = timing.ratios([2.0, 4.0, 6.0], [1.0, 3.0])
+    assert ratio["median"] == pytest.approx(4 / 2)
+
+
 def test_a_bar_that_falls_short_is_said(capsys):
     case = next(case for case in cases.CASES if case.bars)
     bar = case.bars[0]
@@ -79,6 +149,35 @@ def test_a_bar_that_falls_short_is_said(capsys):
     assert "falls short" in capsys.readouterr().out
     row["ratio_to"] = {bar.against: dict.fromkeys(spread, bar.limit)}
     assert report.check([row], report.Console(width=200))
+
+
+def test_a_bar_on_memory_and_one_with_an_alternative(capsys):
+    case = next(case for case in cases.CASES if case.bars and case.bars[0].instead)
+    (bar,) = case.bars
+    assert (bar.of, bar.instead.of) == (cases.TIME, cases.MEMORY)
+    common = {"case": case.name, "mode": bar.mode, "environment": {"instruction_sets": []}}
+    slow = {"q20": 9.0, "median": 9.0, "q80": 9.0}
+    peak = case.bound_bytes
+    for fraction, holds in ((bar.instead.limit * 1.01, False), (bar.instead.limit * 0.99, True)):
+        rows = [
+            {**common, "side": cases.FASTLOSS, "ratio_to": {bar.against: slow}, "peak_bytes": peak},
+            {**common, "side": bar.against, "ratio_to": {}, "peak_bytes": peak / fraction},
+        ]
+        assert report.check(rows, report.Console(width=300)) == holds
+        assert f"9.000 [9.000, 9.000] or {fraction:.3f}" in capsys.readouterr().out
+    rows[0]["ratio_to"] = {bar.against: dict.fromkeys(slow, bar.limit)}
+    rows[1]["peak_bytes"] = peak
+    assert report.check(rows, report.Console(width=300)), "its time is enough"
+
+
+def test_bars_speak_of_sides_that_there_are():
+    for case in cases.CASES:
+        table = sides.of(case)
+        assert len({*table}) == len(table)
+        for bar in case.bars:
+            for one in (bar, bar.instead or bar):
+                assert one.against in table, case.name
+                assert one.mode in case.modes
 
 
 def test_names():
@@ -111,12 +210,23 @@ def test_errors(arguments, message):
     assert "Traceback" not in done.stderr
 
 
+def small_cases(loss, dtype):
+    if loss in cases.LISTS:
+        powers = (1, 2) if loss == "pairwise_hinge_loss" else (1,)
+        for n, labels, power in itertools.product((1, 6), cases.LABELS, powers):
+            yield cases.Case(loss, n, 30, dtype=dtype, labels=labels, power=power)
+    elif loss not in cases.FEATURES:
+        yield cases.Case(loss, 40, 70, dtype=dtype)
+    else:
+        m = 40 if loss == "clip_loss" else 70
+        for similarity in ("dot",) if loss == "linear_cross_entropy" else ("dot", "cosine"):
+            yield cases.Case(loss, 40, m, 8, dtype=dtype, similarity=similarity)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("loss", cases.LOSSES)
 def test_all_sides_compute_the_same(loss, dtype):
-    m = 40 if loss == "clip_loss" else 70
-    for similarity in ("dot",) if loss == "linear_cross_entropy" else ("dot", "cosine"):
-        case = cases.Case(loss, 40, m, 8, dtype=dtype, similarity=similarity)
+    for case in small_cases(loss, dtype):
         inputs, table = sides.inputs_of(case), sides.of(case)
         for mode in cases.MODES:
             expected = table[cases.FASTLOSS].build(case, inputs, mode, None)()
@@ -131,3 +241,14 @@ def test_all_sides_compute_the_same(loss, dtype):
                 for got in results:
                     error = sides.error_of(got, expected)
                     assert error is None or error <= sides.tolerance(case), f"{name}, {mode}"
+
+
+@pytest.mark.parametrize("loss", cases.ALL_PAIRS)
+def test_chunks_of_any_size_see_every_pair_once(loss):
+    for n, m in ((1, 50), (7, 5)):
+        case = cases.Case(loss, n, m, labels="graded")
+        inputs, table = sides.inputs_of(case), sides.of(case)
+        expected = table[cases.EAGER].build(case, inputs, cases.TRAIN, None)()
+        for pairs in (1, m, 3 * m, 2 * m * m, 100 * m * m):
+            got = table[cases.CHUNKED].build(case, inputs, cases.TRAIN, ("pairs", pairs))()
+            assert sides.error_of(got, expected) < 1e-5, (n, m, pairs)
