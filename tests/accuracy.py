@@ -168,8 +168,8 @@ class Judge:
         if ours.dtype in HALVES:
             floor += torch.finfo(ours.dtype).eps ** 2  # of an angle from rounding, half its square
         assert turned <= 2 * eager_turned * ratio**2 + floor, f"{what}: turned by {turned:.3e}"
-        # Errors without a bias add up like a random walk. Entries that are equal, as those of a hinge,
-        # are rounded to the same side: that bias is the storage's.
+        # Errors without a bias add up like a random walk. Entries that are equal, as those of a
+        # hinge, are rounded to the same side: that bias is the storage's.
         stored = (exact.to(ours.dtype).double() - exact).sum().abs().item()
         allowed = 2 * eager_biased * ratio + allowed * exact.numel() ** 0.5 + stored
         assert biased <= allowed, f"{what}: biased by {biased:.3e} > {allowed:.3e}"

@@ -279,7 +279,8 @@ class SampledSoftmaxCpu {
       term[j] = math::exp_up_to_0(term[j] - reference);
       sum += term[j];
     }
-    const T z = (own - base) * scale - (in_.positive_log_q != nullptr ? in_.positive_log_q[row] : T(0));
+    const T z =
+        (own - base) * scale - (in_.positive_log_q != nullptr ? in_.positive_log_q[row] : T(0));
     const auto result = SampledSoftmaxLoss<T>::finish({max, sum}, z);
 
     if (gradients.positive != nullptr) gradients.positive[row] = factor * scale * result.dpositive;
@@ -293,7 +294,8 @@ class SampledSoftmaxCpu {
       // Without a negative the derivative is 0, whatever the positive.
       const bool none = sum == T(0);
       gradients.scale[row] =
-          none ? 0.0 : static_cast<double>(factor * result.dpositive * (own - base) + share * along);
+          none ? 0.0
+               : static_cast<double>(factor * result.dpositive * (own - base) + share * along);
     }
     if (gradients.negative != nullptr) {
       const T share = factor * scale * result.share;

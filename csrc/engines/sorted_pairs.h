@@ -107,8 +107,8 @@ class SortedPairs {
     return total;
   }
 
-  // Where all scores lie within a factor of two, the one nearest to 0, else 0: subtracted without an
-  // error (Sterbenz). At an offset of 1000 the margin that is added to a key would otherwise be
+  // Where all scores lie within a factor of two, the one nearest to 0, else 0: subtracted without
+  // an error (Sterbenz). At an offset of 1000 the margin that is added to a key would otherwise be
   // rounded to the digits of 1000, alike for all keys: a bias that no sum averages out.
   static double common_offset(const ListItems<T>& items) {
     double low = items.count > 0 ? static_cast<double>(items.score[0]) : 0, high = low;
@@ -122,9 +122,7 @@ class SortedPairs {
     return 0;
   }
 
-  double centred(int64_t i) const {
-    return static_cast<double>(order_.items().score[i]) - origin_;
-  }
+  double centred(int64_t i) const { return static_cast<double>(order_.items().score[i]) - origin_; }
 
   static bool by_score(const SortedItem& a, const SortedItem& b) { return a.score < b.score; }
 
