@@ -14,6 +14,12 @@ GLUE = "csrc/engines/pairwise_torch.inl"
 CLASSIFIER = "csrc/losses/linear_cross_entropy.h"
 CLIP = "csrc/losses/clip_loss.h"
 LOGSUMEXP = "csrc/losses/pairwise_logsumexp.h"
+RANKNET = "csrc/losses/ranknet_loss.h"
+PAIR_HINGE = "csrc/losses/pairwise_hinge_loss.h"
+SORTED_PAIRS = "csrc/engines/sorted_pairs.h"
+LISTWISE = "csrc/engines/listwise_cpu.h"
+BPR = "csrc/losses/bpr_loss.h"
+SAMPLED_SOFTMAX = "csrc/losses/sampled_softmax_loss.h"
 OP = "fastloss/_pairwise.py"
 REFERENCE = "fastloss/reference/contrastive/info_nce.py"
 
@@ -211,5 +217,36 @@ MUTANTS = (
         LOGSUMEXP,
         "lse == -math::kInfinity<T> ? math::kInfinity<T> : lse",
         "lse",
+    ),
+    (
+        "RankNet pushes apart the wrong way",
+        RANKNET,
+        "-sigma * scale * (u < T(0)",
+        "sigma * scale * (u < T(0)",
+    ),
+    (
+        "squared hinge half as steep",
+        PAIR_HINGE,
+        "(T(2) * squared) * finite)",
+        "squared * finite)",
+    ),
+    (
+        "sorted pairs forget the slope",
+        SORTED_PAIRS,
+        "const double scale = form_.factor * form_.slope;",
+        "const double scale = form_.factor;",
+    ),
+    (
+        "list weights not in the mean's divisor",
+        LISTWISE,
+        "divisor += weight * total.count;",
+        "divisor += total.count;",
+    ),
+    ("BPR with the other sigmoid", BPR, "both.sigmoid}", "both.sigmoid_minus}"),
+    (
+        "sampled softmax pulls the negatives",
+        SAMPLED_SOFTMAX,
+        "both.sigmoid / negatives.sum}",
+        "-both.sigmoid / negatives.sum}",
     ),
 )
