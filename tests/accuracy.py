@@ -158,8 +158,9 @@ class Judge:
             unit_mine, unit_true = (
                 F.normalize(x.flatten().double() / largest(x), dim=0) for x in (mine, true)
             )
-            turned = 1 - torch.dot(unit_mine, unit_true).item()
-            return max(turned, 0.0), (mine.double() - true.double()).sum().abs().item()
+            # 1 − cosine, without the difference.
+            turned = (unit_mine - unit_true).square().sum().item() / 2
+            return turned, (mine.double() - true.double()).sum().abs().item()
 
         turned, biased = turned_and_biased(ours, exact)
         eager_turned, eager_biased = turned_and_biased(eager, eager_exact)

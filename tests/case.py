@@ -105,6 +105,7 @@ class Case:
     operands: tuple[str, ...] = ("query", "key")
     has_reduction: bool = True  # else the loss is its rows, as with reduction="none"
     rows_are_independent: bool = True  # a row of the first operand enters one loss only
+    recomputes_none: bool = True  # "none" forms gradients in backward, from vectors
     has_operators: bool = True  # else it is made of torch's functions and other losses
     follows_autocast: bool = True  # operands are cast as torch.matmul casts them, else kept
     # Inputs that belong together, as scores and the mask of those that are no number: no test may

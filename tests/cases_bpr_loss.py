@@ -32,5 +32,6 @@ CASE = Case(
              "negative": 0 * i["negative"]}), rows=[27 * math.log1p(math.exp(-30))] * 6),
     ),
     errors=tuple(sampled.pair_errors()),
+    recomputes_none=False,
     memory_bound=sampled.bound,
 )  # fmt: skip

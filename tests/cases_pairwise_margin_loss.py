@@ -51,5 +51,6 @@ CASE = Case(
     invariances=sampled.PAIR_INVARIANCES,
     edges=tuple(edges()),
     errors=tuple(errors()),
+    recomputes_none=False,
     memory_bound=sampled.bound,
 )

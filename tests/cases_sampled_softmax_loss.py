@@ -168,5 +168,6 @@ CASE = Case(
     ),
     edges=tuple(edges()),
     errors=tuple(errors()),
+    recomputes_none=False,
     memory_bound=sampled.bound,
 )

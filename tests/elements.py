@@ -22,11 +22,13 @@ SMALL, LARGE, THREAD_SIZES = SMALL, LARGE, THREAD_SIZES
 
 
 def bound(arguments, wrt):
-    """The returned gradient, and with "none" the losses; sums of every 16 384 elements."""
-    first = next(iter(arguments.values()))
+    """The returned gradient, and with "none" the losses; sums of every 16 384 elements; a copy of
+    labels that are stored in another type."""
+    first, labels = list(arguments.values())[:2]
+    copied = 4 * first.numel() if labels.dtype != first.dtype else 0
     losses = 4 * first.numel() if arguments.get("reduction") == "none" else 0
     # grad_loss and the gradient are of the loss's size.
-    return 2 * losses + vectors_bound(arguments, wrt, per_row=1)
+    return 2 * losses + copied + vectors_bound(arguments, wrt, per_row=1)
 
 
 def common_edges(draw, required):

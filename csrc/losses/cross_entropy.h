@@ -43,18 +43,18 @@ struct SmoothedClasses {
 
   FASTLOSS_HOST_DEVICE static SmoothedClasses of(const T* __restrict z, int64_t count,
                                                  const T* __restrict weight, T max) {
-    T mass = 0, gap = 0, kept = 0;
+    double mass = 0, gap = 0, kept = 0;
     with_class_weights(weight, [&](const auto& weight_of) FASTLOSS_SIMD_LOOP {
 #pragma omp simd reduction(+ : mass, gap, kept)
       for (int64_t j = 0; j < count; ++j) {
         const bool removed = z[j] == -math::kInfinity<T>;
         const T w = weight_of(j);
-        mass += removed ? T(0) : w;
-        gap += removed ? T(0) : w * (max - z[j]);
-        kept += removed ? T(0) : T(1);
+        mass += static_cast<double>(removed ? T(0) : w);
+        gap += static_cast<double>(removed ? T(0) : w * (max - z[j]));
+        kept += removed ? 0 : 1;
       }
     });
-    return {{mass, gap}, kept};
+    return {{static_cast<T>(mass), static_cast<T>(gap)}, static_cast<T>(kept)};
   }
 };
 
@@ -181,16 +181,16 @@ struct SoftCrossEntropy {
     const LseState<T> lse = lse_of(z, count);
     const T max = LseState<T>::shift(lse.max);
     const T* __restrict weight = class_weight != nullptr ? class_weight + column : nullptr;
-    T mass = 0, gap = 0;
+    double mass = 0, gap = 0;
     with_class_weights(weight, [&](const auto& weight_of) FASTLOSS_SIMD_LOOP {
 #pragma omp simd reduction(+ : mass, gap)
       for (int64_t j = 0; j < count; ++j) {
         const T q = weight_of(j) * target[j];
-        mass += q;
-        gap += weighted_gap(q, max, z[j]);
+        mass += static_cast<double>(q);
+        gap += static_cast<double>(weighted_gap(q, max, z[j]));
       }
     });
-    const Moments<T> own{mass, gap};
+    const Moments<T> own{static_cast<T>(mass), static_cast<T>(gap)};
     if (!(smoothing > T(0))) return {lse, own, {}};
     return {lse, own, SmoothedClasses<T>::of(z, count, weight, max)};
   }

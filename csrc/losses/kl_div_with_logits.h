@@ -87,14 +87,14 @@ struct KlDivForward {
                                             const T* __restrict target, int64_t count) {
     const LseState<T> lse = lse_of(z, count);
     const T max = LseState<T>::shift(lse.max);
-    T mass = 0, gap = 0;
+    double mass = 0, gap = 0;
 #pragma omp simd reduction(+ : mass, gap)
     for (int64_t j = 0; j < count; ++j) {
       const T t = as.probability(target[j]);
-      mass += t;
-      gap += t == T(0) ? T(0) : t * (as.log(target[j]) + (max - z[j]));
+      mass += static_cast<double>(t);
+      gap += static_cast<double>(t == T(0) ? T(0) : t * (as.log(target[j]) + (max - z[j])));
     }
-    return {lse, {mass, gap}};
+    return {lse, {static_cast<T>(mass), static_cast<T>(gap)}};
   }
 };
 
@@ -159,7 +159,6 @@ struct KlDivReverse {
                                             const T* __restrict target, int64_t count) {
     const T max = max_of(z, count);
     const T reference = LseState<T>::shift(max);
-    // In double: the value is a small difference of what these sums stand for.
     double sum = 0, cross = 0;
 #pragma omp simd reduction(+ : sum, cross)
     for (int64_t j = 0; j < count; ++j) {

@@ -23,10 +23,12 @@ template <class T>
 FASTLOSS_HOST_DEVICE LseState<T> lse_of(const T* __restrict z, int64_t count) {
   const T max = max_of(z, count);
   const T reference = LseState<T>::shift(max);
-  T sum = 0;
+  double sum = 0;  // as all sums along a row here: rows are long
 #pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < count; ++j) sum += math::exp_up_to_0(z[j] - reference);
-  return {max, sum};
+  for (int64_t j = 0; j < count; ++j) {
+    sum += static_cast<double>(math::exp_up_to_0(z[j] - reference));
+  }
+  return {max, static_cast<T>(sum)};
 }
 
 template <class T>

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..reduction import reduce_rows
@@ -34,15 +33,25 @@ def sampled_softmax_loss(
         negative_where = negative_where & taken[:, None]
         positive = torch.where(taken, positive, 0.0)
     own = positive / temperature
-    others = torch.where(negative_where, negative, 0.0) / temperature
+    # Relative to the positive, so that an offset common to a row costs no digits.
+    own_column = positive[:, None]
+    gaps = (torch.where(negative_where, negative, own_column) - own_column) / temperature
     if positive_log_q is not None:
         own = own - positive_log_q
+        gaps = gaps + positive_log_q[:, None]
     if negative_log_q is not None:
-        others = others - negative_log_q
-    others = torch.where(negative_where, others, -math.inf)
-    has_others = (others != -math.inf).any(1)
+        gaps = gaps - negative_log_q
+    gaps = torch.where(negative_where, gaps, -math.inf)
+    has_others = (gaps != -math.inf).any(1)
     # A row without negatives gets a finite stand-in, so that no NaN enters its (zero) gradient.
-    normaliser = others.masked_fill(~has_others[:, None], 0.0).logsumexp(1)
-    # lse − own = softplus(normaliser − own), which keeps the digits of small losses.
-    loss = torch.where(has_others, -F.logsigmoid(own - normaliser), own.where(own.isnan(), 0.0))
+    gaps = gaps.masked_fill(~has_others[:, None], 0.0)
+    # Relative to the largest: a normaliser of 1e5 would round the probabilities.
+    top = gaps.detach().amax(1) if gaps.shape[1] else own.detach()
+    top = top.where(top.isfinite(), 0.0)
+    normaliser = top + (gaps - top[:, None]).logsumexp(1)
+    # lse − own = softplus(normaliser), with the digits of small losses and of slopes near 1.
+    infinite = normaliser == math.inf
+    softplus = torch.logaddexp(normaliser.masked_fill(infinite, 0.0), torch.zeros_like(normaliser))
+    softplus = torch.where(infinite, normaliser, softplus)
+    loss = torch.where(has_others, softplus, own.where(own.isnan(), 0.0))
     return reduce_rows(loss, torch.ones_like(loss, dtype=torch.bool), weights, reduction)
