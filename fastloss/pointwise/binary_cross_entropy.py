@@ -23,8 +23,8 @@ def binary_cross_entropy(
     :func:`fastloss.binary_cross_entropy_with_logits` is the better loss: a probability next to 1
     has lost the digits that the derivative needs.
 
-    The logarithms are never stored: the input is read once in each pass, and beside it stands the
-    returned gradient alone.
+    The logarithms are never stored: the input is read once in each pass, and beside it stand the
+    returned gradient and, where the target is stored in another type, a copy of that.
 
     Args:
         input: probabilities p in [0, 1], any shape; float32, float64, bfloat16 or float16.

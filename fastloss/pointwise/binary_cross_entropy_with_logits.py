@@ -24,8 +24,8 @@ def binary_cross_entropy_with_logits(
     The point-wise training mode of a recommender: every item is relevant or not. The arguments are
     those of ``torch.nn.functional.binary_cross_entropy_with_logits``.
 
-    The terms are never stored: the input is read once in each pass, and beside it stands the
-    returned gradient alone.
+    The terms are never stored: the input is read once in each pass, and beside it stand the
+    returned gradient and, where the target is stored in another type, a copy of that.
 
     Args:
         input: logits z, any shape; float32, float64, bfloat16 or float16.
