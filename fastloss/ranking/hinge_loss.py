@@ -20,8 +20,8 @@ def hinge_loss(
         L = \max(0,\ 1 - y\, s), \qquad y \in \{-1, +1\}
 
     The loss of a linear support vector machine. The margins are never stored: the scores are read
-    once in each pass, and beside them stand the returned gradient and, where labels are stored in another
-    type, a copy of those.
+    once in each pass, and beside them stand the returned gradient and, where labels are stored in
+    another type, a copy of those.
 
     Args:
         scores: s, any shape; float32, float64, bfloat16 or float16.
