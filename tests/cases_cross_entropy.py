@@ -43,9 +43,11 @@ def draw(generator, dtype, size):
         logits = normal(generator, n, c, *rows) * size.scale + size.offset
         target = torch.randint(max(c, 1), (n, *rows), generator=generator)
         removed = uniform(generator, n, c, *rows) < 0.2
-        removed[1:2] = True  # nothing left
+        if n > 3:  # few rows are ordinary ones
+            removed[1] = True  # all but the target
         removed.scatter_(1, target.unsqueeze(1), False)
-        removed[2:3] = True
+        if n > 3:
+            removed[2] = True  # nothing left
         ignoring = target.clone()
         ignoring[1::4] = -100
         poisoned = logits.clone()

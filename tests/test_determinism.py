@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import fastloss
-from accuracy import DTYPES, Judge, assert_close
+from accuracy import Judge
 from case import run
 from cases import CASES
 
@@ -49,25 +49,10 @@ def test_same_bits_run_to_run(case, variant, reduction):
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize(("case", "variant"), CALLS, ids=str)
 def test_threads_agree(case, variant, reduction):
-    """Few rows and many columns too, where threads share a row. There eager is exact by luck, with
-    a number or two a result, and the threads are compared with one another."""
+    """Few rows and many columns too, where threads share a row."""
     for n, m in case.thread_sizes:
         size = case.sizes[0].resized(n=n, m=m, d=17)
-        make = partial(case.arguments, variant, size, reduction=reduction)
-        if n > 10 or case.is_pairwise:
-            judge = Judge(case, make)
-            for count in (1, 2, 8):
-                with threads(count):
-                    judge.accept(case.function)
-            continue
-        for dtype in DTYPES:
-            arguments = make(dtype)
-            names = case.may_require_grad(arguments)
-            with threads(1):
-                alone = run(case.function, arguments, names)
-            for count in (2, 8):
-                with threads(count):
-                    together = run(case.function, arguments, names)
-                assert_close(together.loss, alone.loss)
-                for name in names:
-                    assert_close(together.gradients[name], alone.gradients[name], name)
+        judge = Judge(case, partial(case.arguments, variant, size, reduction=reduction))
+        for count in (1, 2, 8):
+            with threads(count):
+                judge.accept(case.function)

@@ -31,16 +31,17 @@ FASTLOSS_HOST_DEVICE void with_class_weights(const T* __restrict weight, const B
 }
 
 // What both kinds of target need of the smoothing: the moments of the class weights.
-template <class T>
 struct SmoothedClasses {
-  Moments<T> weights;
-  T count = 0;
+  Moments weights;
+  double count = 0;
 
-  FASTLOSS_HOST_DEVICE void merge(T max, const SmoothedClasses& other, T other_max) {
-    weights.merge(max, other.weights, other_max);
+  FASTLOSS_HOST_DEVICE void merge(double distance, const SmoothedClasses& other,
+                                  double other_distance) {
+    weights.merge(distance, other.weights, other_distance);
     count += other.count;
   }
 
+  template <class T>
   FASTLOSS_HOST_DEVICE static SmoothedClasses of(const T* __restrict z, int64_t count,
                                                  const T* __restrict weight, T max) {
     double mass = 0, gap = 0, kept = 0;
@@ -54,7 +55,7 @@ struct SmoothedClasses {
         kept += removed ? 0 : 1;
       }
     });
-    return {{static_cast<T>(mass), static_cast<T>(gap)}, static_cast<T>(kept)};
+    return {{mass, gap}, kept};
   }
 };
 
@@ -65,12 +66,13 @@ struct CrossEntropy {
   static constexpr bool kTargetIsClass = true;
 
   struct State {
-    LseState<T> lse;
-    SmoothedClasses<T> classes;  // kept only when smoothing
+    RowSum<T> all;
+    SmoothedClasses classes;  // kept only when smoothing
 
     FASTLOSS_HOST_DEVICE void merge(const State& other) {
-      classes.merge(lse.max, other.classes, other.lse.max);
-      lse.merge(other.lse);
+      const T larger = other.all.max > all.max ? other.all.max : all.max;
+      classes.merge(all.distance_to(larger), other.classes, other.all.distance_to(larger));
+      all.merge(other.all);
     }
   };
 
@@ -95,36 +97,42 @@ struct CrossEntropy {
   }
 
   FASTLOSS_HOST_DEVICE State push(const T* z, const T*, int64_t column, int64_t count) const {
-    const LseState<T> lse = lse_of(z, count);
-    if (!(smoothing > T(0))) return {lse, {}};
-    return {lse,
-            SmoothedClasses<T>::of(z, count, weights_from(column), LseState<T>::shift(lse.max))};
+    const auto all = RowSum<T>::of(z, count);
+    if (!(smoothing > T(0))) return {all, {}};
+    return {all, SmoothedClasses::of(z, count, weights_from(column), LseState<T>::shift(all.max))};
   }
 
+  // In double, rounded once.
   FASTLOSS_HOST_DEVICE Row finish(const State& others, T target, int64_t column) const {
     const bool removed = target == -math::kInfinity<T>;
-    const bool alone = others.lse.sum == T(0);
+    const bool alone = others.all.empty();
     if (removed && alone) return {};
-    const T log_others = math::log(others.lse.sum);  // relative to their maximum
-    const T gap = alone ? -math::kInfinity<T> : (others.lse.max - target) + log_others;
+    const double log_others = math::log(others.all.sum);  // relative to their maximum
+    const double gap =
+        alone ? -math::kInfinity<double>
+              : (static_cast<double>(others.all.max) - static_cast<double>(target)) + log_others;
     const auto both = math::logistic(gap);
-    const T larger = others.lse.max > target ? others.lse.max : target;
-    // lse less the maximum of the others, and less that of all.
-    const T lift = alone ? T(0) : log_others + both.softplus_minus;
-    const Normaliser<T> normaliser{larger, larger == target ? both.softplus : lift};
+    const bool wins = !(others.all.max > target);
+    const Normaliser<T> normaliser{
+        wins ? target : others.all.max,
+        static_cast<T>(wins ? both.sigmoid_minus : both.sigmoid / others.all.sum)};
 
-    const T weight = weight_of(column), kept = (T(1) - smoothing) * weight;
+    const double weight = weight_of(column), kept = (1 - static_cast<double>(smoothing)) * weight;
     // A class of weight 0 costs nothing, not even where its loss is infinite.
-    const T own = kept == T(0) ? T(0) : kept * both.softplus;
-    const T down = kept * both.sigmoid;
-    if (!(smoothing > T(0))) return {own, normaliser, kept, T(0), -down};
-    const Moments<T>& all = others.classes.weights;
-    const T counted = removed ? T(0) : weight;
-    const T u = smoothing / (others.classes.count + (removed ? T(0) : T(1)));
-    const T sum = all.gap + all.mass * lift + (counted == T(0) ? T(0) : counted * both.softplus);
-    const T mass = all.mass + counted;
-    return {own + u * sum, normaliser, kept + u * mass, u,
-            -down + u * (mass * both.sigmoid_minus - counted)};
+    const double own = kept == 0 ? 0 : kept * both.softplus;
+    const double down = kept * both.sigmoid;
+    if (!(smoothing > T(0))) {
+      return {static_cast<T>(own), normaliser, static_cast<T>(kept), T(0), static_cast<T>(-down)};
+    }
+    const Moments& all = others.classes.weights;
+    const double counted = removed ? 0 : weight;
+    const double u = smoothing / (others.classes.count + (removed ? 0 : 1));
+    // lse less the maximum of the others.
+    const double lift = alone ? 0 : log_others + both.softplus_minus;
+    const double sum = all.value(lift) + (counted == 0 ? 0 : counted * both.softplus);
+    const double mass = all.mass + counted;
+    return {static_cast<T>(own + u * sum), normaliser, static_cast<T>(kept + u * mass),
+            static_cast<T>(u), static_cast<T>(-down + u * (mass * both.sigmoid_minus - counted))};
   }
 
   // Every column; the target's is to be replaced by factor · dtarget.
@@ -151,14 +159,17 @@ struct SoftCrossEntropy {
   static constexpr bool kTargetIsClass = false;
 
   struct State {
-    LseState<T> lse;
-    Moments<T> own;
-    SmoothedClasses<T> classes;  // kept only when smoothing
+    RowSum<T> all;
+    Moments own;
+    SmoothedClasses classes;  // kept only when smoothing
 
     FASTLOSS_HOST_DEVICE void merge(const State& other) {
-      own.merge(lse.max, other.own, other.lse.max);
-      classes.merge(lse.max, other.classes, other.lse.max);
-      lse.merge(other.lse);
+      const T larger = other.all.max > all.max ? other.all.max : all.max;
+      const double distance = all.distance_to(larger);
+      const double other_distance = other.all.distance_to(larger);
+      own.merge(distance, other.own, other_distance);
+      classes.merge(distance, other.classes, other_distance);
+      all.merge(other.all);
     }
   };
 
@@ -178,8 +189,8 @@ struct SoftCrossEntropy {
 
   FASTLOSS_HOST_DEVICE State push(const T* __restrict z, const T* __restrict target, int64_t column,
                                   int64_t count) const {
-    const LseState<T> lse = lse_of(z, count);
-    const T max = LseState<T>::shift(lse.max);
+    const auto all = RowSum<T>::of(z, count);
+    const T max = LseState<T>::shift(all.max);
     const T* __restrict weight = class_weight != nullptr ? class_weight + column : nullptr;
     double mass = 0, gap = 0;
     with_class_weights(weight, [&](const auto& weight_of) FASTLOSS_SIMD_LOOP {
@@ -190,21 +201,22 @@ struct SoftCrossEntropy {
         gap += static_cast<double>(weighted_gap(q, max, z[j]));
       }
     });
-    const Moments<T> own{static_cast<T>(mass), static_cast<T>(gap)};
-    if (!(smoothing > T(0))) return {lse, own, {}};
-    return {lse, own, SmoothedClasses<T>::of(z, count, weight, max)};
+    if (!(smoothing > T(0))) return {all, {mass, gap}, {}};
+    return {all, {mass, gap}, SmoothedClasses::of(z, count, weight, max)};
   }
 
   FASTLOSS_HOST_DEVICE Row finish(const State& state) const {
-    const auto normaliser = Normaliser<T>::of(state.lse);
-    if (!normaliser.counts()) return {};
-    const T kept = T(1) - smoothing;
-    const T own = state.own.gap + state.own.mass * normaliser.log_sum;
-    if (!(smoothing > T(0))) return {own, normaliser, state.own.mass, T(0)};
-    const Moments<T>& all = state.classes.weights;
-    const T u = smoothing / state.classes.count;
-    return {(kept == T(0) ? T(0) : kept * own) + u * (all.gap + all.mass * normaliser.log_sum),
-            normaliser, kept * state.own.mass + u * all.mass, u};
+    if (state.all.empty()) return {};
+    const auto normaliser = Normaliser<T>::of(state.all);
+    const double log_sum = math::log(state.all.sum), own = state.own.value(log_sum);
+    if (!(smoothing > T(0))) {
+      return {static_cast<T>(own), normaliser, static_cast<T>(state.own.mass), T(0)};
+    }
+    const double kept = 1 - static_cast<double>(smoothing);
+    const double u = smoothing / state.classes.count;
+    const Moments& all = state.classes.weights;
+    return {static_cast<T>((kept == 0 ? 0 : kept * own) + u * all.value(log_sum)), normaliser,
+            static_cast<T>(kept * state.own.mass + u * all.mass), static_cast<T>(u)};
   }
 
   FASTLOSS_HOST_DEVICE void dscores(const T* __restrict z, const T* __restrict target,

@@ -31,12 +31,13 @@ struct KlDivForward {
   static constexpr bool kTargetIsClass = false;
 
   struct State {
-    LseState<T> lse;
-    Moments<T> own;  // its gap: Σ t_c (log t_c + max − z_c)
+    RowSum<T> all;
+    Moments own;  // its gap: Σ t_c (log t_c + max − z_c)
 
     FASTLOSS_HOST_DEVICE void merge(const State& other) {
-      own.merge(lse.max, other.own, other.lse.max);
-      lse.merge(other.lse);
+      const T larger = other.all.max > all.max ? other.all.max : all.max;
+      own.merge(all.distance_to(larger), other.own, other.all.distance_to(larger));
+      all.merge(other.all);
     }
   };
 
@@ -59,9 +60,9 @@ struct KlDivForward {
   }
 
   FASTLOSS_HOST_DEVICE Row finish(const State& state) const {
-    const auto normaliser = Normaliser<T>::of(state.lse);
-    if (!normaliser.counts()) return {};
-    return {state.own.gap + state.own.mass * normaliser.log_sum, normaliser, state.own.mass};
+    if (state.all.empty()) return {};
+    return {static_cast<T>(state.own.value(math::log(state.all.sum))), Normaliser<T>::of(state.all),
+            static_cast<T>(state.own.mass)};
   }
 
   FASTLOSS_HOST_DEVICE void dscores(const T* __restrict z, const T* __restrict target, int64_t,
@@ -85,8 +86,8 @@ struct KlDivForward {
  private:
   FASTLOSS_HOST_DEVICE static State push_as(KlTarget<T> as, const T* __restrict z,
                                             const T* __restrict target, int64_t count) {
-    const LseState<T> lse = lse_of(z, count);
-    const T max = LseState<T>::shift(lse.max);
+    const auto all = RowSum<T>::of(z, count);
+    const T max = LseState<T>::shift(all.max);
     double mass = 0, gap = 0;
 #pragma omp simd reduction(+ : mass, gap)
     for (int64_t j = 0; j < count; ++j) {
@@ -94,7 +95,7 @@ struct KlDivForward {
       mass += static_cast<double>(t);
       gap += static_cast<double>(t == T(0) ? T(0) : t * (as.log(target[j]) + (max - z[j])));
     }
-    return {lse, {static_cast<T>(mass), static_cast<T>(gap)}};
+    return {all, {mass, gap}};
   }
 };
 
@@ -104,26 +105,25 @@ struct KlDivReverse {
   static constexpr bool kTargetIsClass = false;
 
   struct State {
-    LseState<T> lse;
-    T cross = 0;  // Σ exp(z_c − max) (z_c − max − log t_c)
+    RowSum<T> all;
+    double cross = 0;  // Σ exp(z_c − max) (z_c − max − log t_c)
 
     FASTLOSS_HOST_DEVICE void merge(const State& other) {
-      const T larger = other.lse.max > lse.max ? other.lse.max : lse.max;
+      const T larger = other.all.max > all.max ? other.all.max : all.max;
       cross = moved(larger) + other.moved(larger);
-      lse.merge(other.lse);
+      all.merge(other.all);
     }
 
    private:
-    FASTLOSS_HOST_DEVICE T moved(T larger) const {
-      if (lse.max == -math::kInfinity<T>) return cross;
-      const T by = lse.max - larger;
-      return math::exp_up_to_0(by) * (cross + lse.sum * by);
+    FASTLOSS_HOST_DEVICE double moved(T larger) const {
+      return all.factor_to(larger) * (cross - all.sum * all.distance_to(larger));
     }
   };
 
   struct Row {
     T value = 0;
     Normaliser<T> normaliser;
+    T shift = 0;  // L + log Σ exp(z_c − max): log p_c − L is z_c − max less this
 
     FASTLOSS_HOST_DEVICE bool counts() const { return normaliser.counts(); }
   };
@@ -139,9 +139,10 @@ struct KlDivReverse {
   }
 
   FASTLOSS_HOST_DEVICE Row finish(const State& state) const {
-    const auto normaliser = Normaliser<T>::of(state.lse);
-    if (!normaliser.counts()) return {};
-    return {state.cross / state.lse.sum - normaliser.log_sum, normaliser};
+    if (state.all.empty()) return {};
+    const double mean = state.cross / state.all.sum;
+    return {static_cast<T>(mean - math::log(state.all.sum)), Normaliser<T>::of(state.all),
+            static_cast<T>(mean)};
   }
 
   FASTLOSS_HOST_DEVICE void dscores(const T* __restrict z, const T* __restrict target, int64_t,
@@ -166,18 +167,19 @@ struct KlDivReverse {
       sum += static_cast<double>(e);
       cross += static_cast<double>(e == T(0) ? T(0) : e * (gap - as.log(target[j])));
     }
-    return {{max, static_cast<T>(sum)}, static_cast<T>(cross)};
+    return {{max, sum}, cross};
   }
 
   FASTLOSS_HOST_DEVICE static void dscores_as(KlTarget<T> as, const T* __restrict z,
                                               const T* __restrict target, int64_t count,
                                               const Row& row, T factor, T* __restrict dscore) {
     const Normaliser<T> normaliser = row.normaliser;
-    const T value = row.value;
+    const T shift = row.shift;
 #pragma omp simd
     for (int64_t j = 0; j < count; ++j) {
-      const T log_p = normaliser.log_probability(z[j]), p = math::exp_up_to_0(log_p);
-      dscore[j] = p == T(0) ? T(0) : factor * p * ((log_p - as.log(target[j])) - value);
+      const T p = normaliser.probability(z[j]);
+      const T excess = ((z[j] - normaliser.max) - as.log(target[j])) - shift;
+      dscore[j] = p == T(0) ? T(0) : factor * p * excess;
     }
   }
 };

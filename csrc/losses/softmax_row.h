@@ -2,9 +2,10 @@
 // products with the logits, taken relative to their maximum.
 //
 // lse = max + log Σ exp(z_c − max) would round away, at an offset of 1 000, what z_c − max holds
-// exactly: p_c = exp((z_c − max) − log Σ) is formed from the parts. For the same reason a sum
-// Σ q_c z_c is kept as Σ q_c (max − z_c), whose terms are not negative: Σ q_c (lse − z_c) is that
-// plus log Σ times Σ q_c.
+// exactly: p_c = exp(z_c − max) / Σ is formed from the parts. For the same reason a sum Σ q_c z_c
+// is kept as Σ q_c (max − z_c), whose terms are not negative: Σ q_c (lse − z_c) is that plus log Σ
+// times Σ q_c. These two nearly cancel where the loss is small, so that sums along a row stay in
+// double until the row's value is formed.
 #pragma once
 
 #include "core/lse.h"
@@ -19,51 +20,66 @@ FASTLOSS_HOST_DEVICE T max_of(const T* __restrict z, int64_t count) {
   return max;
 }
 
+// Σ exp(z_c − max); the maximum, which is a logit, and differences of maxima are exact in T.
 template <class T>
-FASTLOSS_HOST_DEVICE LseState<T> lse_of(const T* __restrict z, int64_t count) {
-  const T max = max_of(z, count);
-  const T reference = LseState<T>::shift(max);
-  double sum = 0;  // as all sums along a row here: rows are long
+struct RowSum {
+  T max = -math::kInfinity<T>;
+  double sum = 0;
+
+  static FASTLOSS_HOST_DEVICE RowSum of(const T* __restrict z, int64_t count) {
+    const T max = max_of(z, count);
+    const T reference = LseState<T>::shift(max);
+    double sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < count; ++j) {
-    sum += static_cast<double>(math::exp_up_to_0(z[j] - reference));
+    for (int64_t j = 0; j < count; ++j) {
+      sum += static_cast<double>(math::exp_up_to_0(z[j] - reference));
+    }
+    return {max, sum};
   }
-  return {max, static_cast<T>(sum)};
-}
 
-template <class T>
-struct Normaliser {
-  T max = 0;
-  T log_sum = math::kInfinity<T>;  // +inf: a row without logits, all probabilities 0
-
-  static FASTLOSS_HOST_DEVICE Normaliser of(const LseState<T>& lse) {
-    if (lse.sum == T(0)) return {};
-    return {LseState<T>::shift(lse.max), math::log(lse.sum)};
+  FASTLOSS_HOST_DEVICE void merge(const RowSum& other) {
+    const T larger = other.max > max ? other.max : max;
+    sum = sum * factor_to(larger) + other.sum * other.factor_to(larger);
+    max = larger;
   }
-  FASTLOSS_HOST_DEVICE bool counts() const { return !(log_sum == math::kInfinity<T>); }
-  FASTLOSS_HOST_DEVICE T log_probability(T z) const { return (z - max) - log_sum; }
-  FASTLOSS_HOST_DEVICE T probability(T z) const { return math::exp_up_to_0(log_probability(z)); }
+
+  FASTLOSS_HOST_DEVICE bool empty() const { return sum == 0; }
+
+  // How far a larger maximum lies above this one; 0 if nothing was seen that could move.
+  FASTLOSS_HOST_DEVICE double distance_to(T larger) const {
+    return max == -math::kInfinity<T> ? 0 : static_cast<double>(larger) - static_cast<double>(max);
+  }
+  FASTLOSS_HOST_DEVICE double factor_to(T larger) const {
+    return math::exp_up_to_0(-distance_to(larger));
+  }
 };
 
 // Σ q_c and Σ q_c (max − z_c).
-template <class T>
 struct Moments {
-  T mass = 0;
-  T gap = 0;
+  double mass = 0;
+  double gap = 0;
 
-  // To be called before the maxima are merged: the sum moves to the larger one.
-  FASTLOSS_HOST_DEVICE void merge(T max, const Moments& other, T other_max) {
-    const T larger = other_max > max ? other_max : max;
-    gap = (gap + mass * distance(max, larger)) +
-          (other.gap + other.mass * distance(other_max, larger));
+  // Both moved to the larger of their maxima.
+  FASTLOSS_HOST_DEVICE void merge(double distance, const Moments& other, double other_distance) {
+    gap = (gap + mass * distance) + (other.gap + other.mass * other_distance);
     mass += other.mass;
   }
 
- private:
-  // −inf: nothing was seen that could move.
-  FASTLOSS_HOST_DEVICE static T distance(T max, T larger) {
-    return max == -math::kInfinity<T> ? T(0) : larger - max;
+  // Σ q_c (lse − z_c).
+  FASTLOSS_HOST_DEVICE double value(double log_sum) const { return gap + mass * log_sum; }
+};
+
+// How a row's logits become probabilities.
+template <class T>
+struct Normaliser {
+  T max = 0;
+  T inverse = 0;  // 1 / Σ exp(z_c − max); 0: a row without logits
+
+  static FASTLOSS_HOST_DEVICE Normaliser of(const RowSum<T>& row) {
+    return {LseState<T>::shift(row.max), static_cast<T>(1 / row.sum)};
   }
+  FASTLOSS_HOST_DEVICE bool counts() const { return !(inverse == T(0)); }
+  FASTLOSS_HOST_DEVICE T probability(T z) const { return inverse * math::exp_up_to_0(z - max); }
 };
 
 // q (max − z), where a share of 0 does not see a logit of −inf.

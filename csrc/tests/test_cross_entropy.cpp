@@ -115,7 +115,7 @@ void test_monoid(const Problem& p) {
   SoftCrossEntropy<double>::State state = loss.push(p.z.data(), p.target.data(), 0, 3),
                                   same = state;
   same.merge({});
-  CHECK(same.lse.sum == state.lse.sum && same.own.gap == state.own.gap);
+  CHECK(same.all.sum == state.all.sum && same.own.gap == state.own.gap);
   CHECK(same.classes.weights.gap == state.classes.weights.gap);
 }
 
