@@ -1,15 +1,17 @@
 // The CPU loops of the listwise engine (contract: listwise.h).
 //
 // Lists of at most kOneTask items are tasks, several to one; longer lists follow one another, each
-// using all threads. Either way a list is gathered into scratch, handed to the functor and its
-// gradient scattered, with a factor that is known then; what a mean divides by is known only at the
-// end and is one more pass over the gradient.
+// using all threads. Either way a list is gathered into scratch (or read in place, where nothing is
+// masked or converted), handed to the functor and its gradient scattered, with a factor that is
+// known then. What a mean over pairs divides by is known only at the end and is one more pass over
+// the gradient; a mean over lists knows it before.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "core/simd.h"
@@ -37,6 +39,10 @@ class ListwiseCpu {
   // are undefined if something is invalid.
   Invalid run(T* loss, T* gradient) {
     gradient_ = gradient;
+    if (kOfLists && gradient != nullptr && averages()) {
+      const double divisor = weight_of_lists();
+      scale_ = divisor == 0 ? 0 : 1 / divisor;
+    }
     Invalid invalid = short_lists();
     for (int64_t list = 0; list < in_.lists; ++list) {
       if (in_.end(list) - in_.begin(list) <= kOneTask) continue;
@@ -48,7 +54,26 @@ class ListwiseCpu {
   }
 
  private:
-  // One list's kept items, densely, and where they came from.
+  static constexpr bool kOfLists = requires { &Loss::list; };  // else of pairs
+
+  bool averages() const {
+    return reduction_ == ListReduction::kMean || reduction_ == ListReduction::kMeanList;
+  }
+
+  // What a mean over lists divides by.
+  double weight_of_lists() const {
+    double sum = 0;
+    for (int64_t list = 0; list < in_.lists; ++list) {
+      const int64_t begin = in_.begin(list), end = in_.end(list);
+      const bool some = in_.where == nullptr ? end > begin
+                                             : std::find(in_.where + begin, in_.where + end,
+                                                         true) != in_.where + end;
+      if (some) sum += list_weight(list);
+    }
+    return sum;
+  }
+
+  // Room for one list's kept items, densely, and where they came from.
   struct Scratch {
     explicit Scratch(int64_t length, bool weighted)
         : score(length),
@@ -98,48 +123,100 @@ class ListwiseCpu {
     return in_.list_weight != nullptr ? static_cast<double>(in_.list_weight[list]) : 1;
   }
 
+  // What was found while a list was gathered.
+  struct Gathered {
+    ListItems<T> items{};
+    const int64_t* place = nullptr;  // of the kept items; null: all of the list, in order
+    bool nan = false;
+    Invalid invalid{};
+  };
+
   Invalid one_list(int64_t list, const Scratch& scratch) {
     const int64_t begin = in_.begin(list), end = in_.end(list);
-    Invalid invalid;
-    bool nan = false;
-    int64_t kept = 0;
-    for (int64_t i = begin; i < end; ++i) {
-      const bool keep = in_.where == nullptr || in_.where[i];
-      // Written whether kept or not, and then overwritten: no branch.
-      const T score = scratch.score[kept] = static_cast<T>(in_.score[i]);
-      const T label = scratch.label[kept] = in_.label[i];
-      scratch.place[kept] = i;
-      nan |= keep && (score != score || label != label);
-      if (keep && label < T(0) && invalid.label < 0) invalid.label = i;
-      if (in_.weight != nullptr) {
-        const T weight = scratch.weight[kept] = in_.weight[i];
-        if (keep && weight < T(0) && invalid.weight < 0) invalid.weight = i;
-      }
-      kept += keep;
-    }
-    const ListItems<T> items{kept, scratch.score.data(), scratch.label.data(),
-                             in_.weight != nullptr ? scratch.weight.data() : nullptr};
+    const Gathered got =
+        in_.where == nullptr ? all_of(begin, end, scratch) : kept_of(begin, end, scratch);
     const bool wants = gradient_ != nullptr;
     const double factor = list_weight(list);
     if (factor == 0) {
       // No part of the sum, NaN or not.
-      for (int64_t k = 0; wants && k < kept; ++k) gradient_[scratch.place[k]] = T(0);
-      return invalid;
+      if (wants) std::fill(gradient_ + begin, gradient_ + end, T(0));
+      return got.invalid;
     }
     ListTotal& total = totals_[list];
-    if (nan) {
+    if (got.nan) {
       constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-      total = {kNan, count_of_ordered(items, scratch)};
-      std::fill_n(scratch.gradient.data(), kept, kNan);
+      total = {kNan, count_of_ordered(got.items, scratch)};
+      std::fill_n(scratch.gradient.data(), got.items.count, kNan);
     } else {
-      total = evaluate(items, wants ? scratch.gradient.data() : nullptr);
+      total = evaluate(got.items, wants ? scratch.gradient.data() : nullptr);
     }
-    if (wants) scatter(total, factor, kept, scratch);
-    return invalid;
+    if (wants) scatter(total, factor, begin, got, scratch.gradient.data());
+    return got.invalid;
+  }
+
+  Gathered all_of(int64_t begin, int64_t end, const Scratch& scratch) const {
+    const int64_t count = end - begin;
+    const S* const stored = in_.score + begin;
+    const T* const label = in_.label + begin;
+    const T* const weight = in_.weight != nullptr ? in_.weight + begin : nullptr;
+    const T* score = scratch.score.data();
+    if constexpr (std::is_same_v<S, T>) score = stored;
+    T* const converted = scratch.score.data();
+    int nan = 0, negative = 0;
+    int* const nans = &nan;
+    int* const negatives = &negative;
+    simd::dispatch([=]() FASTLOSS_SIMD_LOOP {
+      int unordered = 0, below = 0;
+#pragma omp simd reduction(| : unordered, below)
+      for (int64_t k = 0; k < count; ++k) {
+        T value;
+        if constexpr (std::is_same_v<S, T>) {
+          value = stored[k];
+        } else {
+          value = converted[k] = static_cast<T>(stored[k]);
+        }
+        unordered |= (value != value) | (label[k] != label[k]);
+        below |= label[k] < T(0);
+      }
+      if (weight != nullptr) {
+#pragma omp simd reduction(| : below)
+        for (int64_t k = 0; k < count; ++k) below |= weight[k] < T(0);
+      }
+      *nans = unordered;
+      *negatives = below;
+    });
+    Gathered got{{count, score, label, weight}, nullptr, nan != 0, {}};
+    for (int64_t k = 0; negative != 0 && k < count; ++k) note(got.invalid, begin + k);
+    return got;
+  }
+
+  Gathered kept_of(int64_t begin, int64_t end, const Scratch& scratch) const {
+    Gathered got;
+    int64_t kept = 0;
+    for (int64_t i = begin; i < end; ++i) {
+      const bool keep = in_.where[i];
+      // Written whether kept or not, and then overwritten: no branch.
+      const T score = scratch.score[kept] = static_cast<T>(in_.score[i]);
+      const T label = scratch.label[kept] = in_.label[i];
+      if (in_.weight != nullptr) scratch.weight[kept] = in_.weight[i];
+      scratch.place[kept] = i;
+      got.nan |= keep && (score != score || label != label);
+      if (keep) note(got.invalid, i);
+      kept += keep;
+    }
+    got.items = {kept, scratch.score.data(), scratch.label.data(),
+                 in_.weight != nullptr ? scratch.weight.data() : nullptr};
+    got.place = scratch.place.data();
+    return got;
+  }
+
+  void note(Invalid& invalid, int64_t i) const {
+    if (in_.label[i] < T(0) && invalid.label < 0) invalid.label = i;
+    if (in_.weight != nullptr && in_.weight[i] < T(0) && invalid.weight < 0) invalid.weight = i;
   }
 
   ListTotal evaluate(const ListItems<T>& items, double* gradient) const {
-    if constexpr (requires { &Loss::list; }) {
+    if constexpr (kOfLists) {
       return loss_.list(items, gradient);
     } else {
       return PairList<Loss>(loss_, items).total(gradient);
@@ -150,25 +227,38 @@ class ListwiseCpu {
   double count_of_ordered(ListItems<T> items, const Scratch& scratch) const {
     int64_t kept = 0;
     for (int64_t k = 0; k < items.count; ++k) {
-      const T label = scratch.label[k];
+      const T label = items.label[k];
       scratch.label[kept] = label;
-      if (items.weight != nullptr) scratch.weight[kept] = scratch.weight[k];
+      if (items.weight != nullptr) scratch.weight[kept] = items.weight[k];
       kept += label == label;
     }
-    if constexpr (requires { &Loss::list; }) {
+    if constexpr (kOfLists) {
       return loss_.count(items);
     } else {
       items.count = kept;
+      items.label = scratch.label.data();
+      if (items.weight != nullptr) items.weight = scratch.weight.data();
       return PairList<Loss>(loss_, items).count();
     }
   }
 
-  void scatter(const ListTotal& total, double weight, int64_t kept, const Scratch& scratch) const {
-    double factor = weight;
-    if (reduction_ == ListReduction::kMeanList && total.count > 0) factor /= total.count;
-    const int64_t* const place = scratch.place.data();
-    const double* const from = scratch.gradient.data();
-    for (int64_t k = 0; k < kept; ++k) gradient_[place[k]] = static_cast<T>(factor * from[k]);
+  void scatter(const ListTotal& total, double weight, int64_t begin, const Gathered& got,
+               const double* from) const {
+    double factor = weight * scale_;
+    if (!kOfLists && reduction_ == ListReduction::kMeanList && total.count > 0) {
+      factor /= total.count;
+    }
+    const int64_t count = got.items.count;
+    T* const to = gradient_;
+    if (got.place != nullptr) {
+      for (int64_t k = 0; k < count; ++k) to[got.place[k]] = static_cast<T>(factor * from[k]);
+      return;
+    }
+    simd::dispatch([=]() FASTLOSS_SIMD_LOOP {
+      T* __restrict const out = to + begin;
+#pragma omp simd
+      for (int64_t k = 0; k < count; ++k) out[k] = static_cast<T>(factor * from[k]);
+    });
   }
 
   void reduce(T* loss) const {
@@ -195,7 +285,7 @@ class ListwiseCpu {
     }
     if (reduction_ == ListReduction::kSum) divisor = 1;
     *loss = static_cast<T>(sum != sum ? sum : divisor == 0 ? 0 : sum / divisor);
-    if (gradient_ != nullptr && reduction_ != ListReduction::kSum) divide_gradient(divisor);
+    if (!kOfLists && gradient_ != nullptr && averages()) divide_gradient(divisor);
   }
 
   void divide_gradient(double divisor) const {
@@ -219,6 +309,7 @@ class ListwiseCpu {
   ListReduction reduction_;
   host::Buffer<ListTotal> totals_;
   T* gradient_ = nullptr;
+  double scale_ = 1;  // of all gradients
 };
 
 }  // namespace fastloss

@@ -47,15 +47,8 @@ struct ListNetLoss {
   }
 
  private:
-  static constexpr int64_t kSpan = 256;  // summed in T; spans are summed in double
-
-  // Largest score or label, NaN left out.
-  FASTLOSS_HOST_DEVICE static T max_of(const T* __restrict values, int64_t count) {
-    T max = -math::kInfinity<T>;
-#pragma omp simd reduction(max : max)
-    for (int64_t i = 0; i < count; ++i) max = values[i] > max ? values[i] : max;
-    return max;
-  }
+  static constexpr int64_t kSpan = 256;        // summed in T; spans are summed in double
+  static constexpr int64_t kKept = 4 * kSpan;  // a longer list's exponentials are formed twice
 
   // The target before it is normalised; `top` is the largest label.
   template <Target kTarget>
@@ -80,33 +73,52 @@ struct ListNetLoss {
     const int64_t n = items.count;
     const T* __restrict const score = items.score;
     const T* __restrict const label = items.label;
-    const T max = max_of(score, n);
-    const T top = kTarget == Target::kSoftmax ? max_of(label, n) : T(0);
+    T max = -math::kInfinity<T>, top = -math::kInfinity<T>;
+#pragma omp simd reduction(max : max, top)
+    for (int64_t i = 0; i < n; ++i) {
+      max = score[i] > max ? score[i] : max;
+      top = label[i] > top ? label[i] : top;
+    }
+    const bool keeps = n <= kKept;
+    T exps[kKept], weights[kKept];  // of all items, or of one span
+    const auto fill = [&](int64_t first, int64_t count, T* __restrict e, T* __restrict p)
+                          FASTLOSS_SIMD_LOOP {
+#pragma omp simd
+                            for (int64_t k = 0; k < count; ++k) {
+                              e[k] = math::exp_up_to_0(score[first + k] - max);
+                              p[k] = weight<kTarget>(label[first + k], top);
+                            }
+                          };
     double exp_sum = 0, weight_sum = 0, shifted_sum = 0;  // Σ e^{s−max}, Σ P, Σ P (max − s)
     for (int64_t first = 0; first < n; first += kSpan) {
-      const int64_t last = std::min(n, first + kSpan);
-      T e = 0, w = 0, s = 0;
-#pragma omp simd reduction(+ : e, w, s)
-      for (int64_t i = first; i < last; ++i) {
-        const T p = weight<kTarget>(label[i], top);
-        e += math::exp_up_to_0(score[i] - max);
-        w += p;
-        s += p == T(0) ? T(0) : p * (max - score[i]);
+      const int64_t count = std::min(kSpan, n - first);
+      T* __restrict const e = exps + (keeps ? first : 0);
+      T* __restrict const p = weights + (keeps ? first : 0);
+      fill(first, count, e, p);
+      T exp_part = 0, weight_part = 0, shifted_part = 0;
+#pragma omp simd reduction(+ : exp_part, weight_part, shifted_part)
+      for (int64_t k = 0; k < count; ++k) {
+        exp_part += e[k];
+        weight_part += p[k];
+        shifted_part += p[k] == T(0) ? T(0) : p[k] * (max - score[first + k]);
       }
-      exp_sum += static_cast<double>(e);
-      weight_sum += static_cast<double>(w);
-      shifted_sum += static_cast<double>(s);
+      exp_sum += static_cast<double>(exp_part);
+      weight_sum += static_cast<double>(weight_part);
+      shifted_sum += static_cast<double>(shifted_part);
     }
     const bool normalised = target == Target::kSoftmax || target == Target::kNormalize;
     const double unit = !normalised ? 1 : weight_sum == 0 ? 0 : 1 / weight_sum;
-    if (gradient != nullptr) {
-      const auto per_weight = static_cast<T>(unit);
-      const auto per_exp = static_cast<T>(unit * weight_sum / exp_sum);
-      double* __restrict const out = gradient;
+    const auto per_weight = static_cast<T>(unit);
+    const auto per_exp = static_cast<T>(unit * weight_sum / exp_sum);
+    for (int64_t first = 0; gradient != nullptr && first < n; first += kSpan) {
+      const int64_t count = std::min(kSpan, n - first);
+      T* __restrict const e = exps + (keeps ? first : 0);
+      T* __restrict const p = weights + (keeps ? first : 0);
+      if (!keeps) fill(first, count, e, p);
+      double* __restrict const out = gradient + first;
 #pragma omp simd
-      for (int64_t i = 0; i < n; ++i) {
-        out[i] = static_cast<double>(per_exp * math::exp_up_to_0(score[i] - max) -
-                                     per_weight * weight<kTarget>(label[i], top));
+      for (int64_t k = 0; k < count; ++k) {
+        out[k] = static_cast<double>(per_exp * e[k] - per_weight * p[k]);
       }
     }
     return unit * (weight_sum * std::log(exp_sum) + shifted_sum);
