@@ -95,21 +95,16 @@ struct ListNetLoss {
       T* __restrict const e = exps + (keeps ? first : 0);
       T* __restrict const p = weights + (keeps ? first : 0);
       fill(first, count, e, p);
-      T exp_part = 0, weight_part = 0, shifted_part = 0;
-#pragma omp simd reduction(+ : exp_part, weight_part, shifted_part)
+#pragma omp simd reduction(+ : exp_sum, weight_sum, shifted_sum)
       for (int64_t k = 0; k < count; ++k) {
-        exp_part += e[k];
-        weight_part += p[k];
-        shifted_part += p[k] == T(0) ? T(0) : p[k] * (max - score[first + k]);
+        exp_sum += static_cast<double>(e[k]);
+        weight_sum += static_cast<double>(p[k]);
+        shifted_sum += static_cast<double>(p[k] == T(0) ? T(0) : p[k] * (max - score[first + k]));
       }
-      exp_sum += static_cast<double>(exp_part);
-      weight_sum += static_cast<double>(weight_part);
-      shifted_sum += static_cast<double>(shifted_part);
     }
     const bool normalised = target == Target::kSoftmax || target == Target::kNormalize;
     const double unit = !normalised ? 1 : weight_sum == 0 ? 0 : 1 / weight_sum;
-    const auto per_weight = static_cast<T>(unit);
-    const auto per_exp = static_cast<T>(unit * weight_sum / exp_sum);
+    const double per_weight = unit, per_exp = unit * weight_sum / exp_sum;
     for (int64_t first = 0; gradient != nullptr && first < n; first += kSpan) {
       const int64_t count = std::min(kSpan, n - first);
       T* __restrict const e = exps + (keeps ? first : 0);
@@ -118,7 +113,7 @@ struct ListNetLoss {
       double* __restrict const out = gradient + first;
 #pragma omp simd
       for (int64_t k = 0; k < count; ++k) {
-        out[k] = static_cast<double>(per_exp * e[k] - per_weight * p[k]);
+        out[k] = per_exp * static_cast<double>(e[k]) - per_weight * static_cast<double>(p[k]);
       }
     }
     return unit * (weight_sum * std::log(exp_sum) + shifted_sum);
