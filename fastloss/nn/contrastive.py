@@ -12,12 +12,12 @@ from .. import _checks
 from ..contrastive.clip_loss import clip_loss
 from ..contrastive.info_nce import info_nce
 from ..contrastive.linear_cross_entropy import linear_cross_entropy
-from ._options import differing, to_float
+from ._module import LossModule, TemperatureModule, to_float
 
 __all__ = ["CLIPLoss", "InfoNCELoss", "LinearCrossEntropyLoss"]
 
 
-class CLIPLoss(nn.Module):
+class CLIPLoss(LossModule):
     """:func:`fastloss.clip_loss` as a module, with CLIP's learnable, clamped scale.
 
     Args:
@@ -96,23 +96,17 @@ class CLIPLoss(nn.Module):
             text,
             logit_scale=self.logit_scale,
             logit_bias=logit_bias,
-            similarity=self.similarity,
             key_ids=key_ids,
-            label_smoothing=self.label_smoothing,
             weights=weights,
-            group=self.group,
-            reduction=self.reduction,
+            **self._options(),
         )
 
-    def extra_repr(self) -> str:
-        """Return the scale, and the options that differ from their defaults."""
-        defaults = {"similarity": "cosine", "label_smoothing": 0.0, "reduction": "mean"}
+    def _scale_repr(self) -> list[str]:
         learnable = [] if self.learnable else ["learnable=False"]
-        shown = [f"logit_scale={to_float(self.logit_scale):g}", *learnable]
-        return ", ".join(shown + differing(self, defaults))
+        return [f"logit_scale={to_float(self.logit_scale):g}", *learnable]
 
 
-class InfoNCELoss(nn.Module):
+class InfoNCELoss(TemperatureModule):
     """:func:`fastloss.info_nce` as a module.
 
     Args:
@@ -135,8 +129,6 @@ class InfoNCELoss(nn.Module):
         True
     """
 
-    log_temperature: nn.Parameter
-
     def __init__(
         self,
         temperature: float = 0.07,
@@ -149,24 +141,13 @@ class InfoNCELoss(nn.Module):
         group: Any = None,
         reduction: str = "mean",
     ) -> None:
-        super().__init__()
-        temperature = _checks.positive("InfoNCELoss", "temperature", temperature)
-        self.learnable = _checks.flag("InfoNCELoss", "learnable", learnable)
-        if learnable:
-            self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
-        else:
-            self._temperature = temperature
+        super().__init__(temperature, learnable)
         self.similarity = similarity
         self.label_smoothing = label_smoothing
         self.margin = margin
         self.decoupled = decoupled
         self.group = group
         self.reduction = reduction
-
-    @property
-    def temperature(self) -> float | Tensor:
-        """τ: a float, or a tensor with gradient when learnable."""
-        return torch.exp(self.log_temperature) if self.learnable else self._temperature
 
     def forward(
         self,
@@ -186,31 +167,14 @@ class InfoNCELoss(nn.Module):
             target,
             negatives=negatives,
             temperature=self.temperature,
-            similarity=self.similarity,
             key_bias=key_bias,
             key_ids=key_ids,
-            label_smoothing=self.label_smoothing,
-            margin=self.margin,
-            decoupled=self.decoupled,
             weights=weights,
-            group=self.group,
-            reduction=self.reduction,
+            **self._options(),
         )
 
-    def extra_repr(self) -> str:
-        """Return the options that differ from their defaults, and the temperature."""
-        temperature = to_float(self.temperature)
-        shown = [f"temperature={temperature:g}"]
-        if self.learnable:
-            shown.append("learnable=True")
-        defaults = {
-            "similarity": "cosine", "label_smoothing": 0.0, "margin": 0.0, "decoupled": False,
-            "reduction": "mean",
-        }  # fmt: skip
-        return ", ".join(shown + differing(self, defaults))
 
-
-class LinearCrossEntropyLoss(nn.Module):
+class LinearCrossEntropyLoss(LossModule):
     """:func:`fastloss.linear_cross_entropy` as a module.
 
     Args:
@@ -256,12 +220,5 @@ class LinearCrossEntropyLoss(nn.Module):
             target,
             linear_bias=linear_bias,
             weight=weight,
-            ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
-            reduction=self.reduction,
+            **self._options(),
         )
-
-    def extra_repr(self) -> str:
-        """Return the options that differ from their defaults."""
-        defaults = {"ignore_index": -100, "label_smoothing": 0.0, "reduction": "mean"}
-        return ", ".join(differing(self, defaults))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..pointwise.binary_cross_entropy import binary_cross_entropy
 from ..pointwise.binary_cross_entropy_with_logits import binary_cross_entropy_with_logits
 from ..pointwise.cross_entropy import cross_entropy
 from ..pointwise.kl_div_with_logits import kl_div_with_logits
-from ._options import differing
+from ._module import LossModule
 
 __all__ = ["BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "KLDivWithLogitsLoss"]
 
 
-class BCELoss(nn.Module):
+class BCELoss(LossModule):
     """:func:`fastloss.binary_cross_entropy` as a module.
 
     Args:
@@ -50,15 +50,11 @@ class BCELoss(nn.Module):
             input,
             target,
             weight=weight,
-            reduction=self.reduction,
+            **self._options(),
         )
 
-    def extra_repr(self) -> str:
-        """Return the options that differ from their defaults."""
-        return ", ".join(differing(self, {"reduction": "mean"}))
 
-
-class BCEWithLogitsLoss(nn.Module):
+class BCEWithLogitsLoss(LossModule):
     """:func:`fastloss.binary_cross_entropy_with_logits` as a module.
 
     Args:
@@ -97,15 +93,11 @@ class BCEWithLogitsLoss(nn.Module):
             target,
             weight=weight,
             pos_weight=pos_weight,
-            reduction=self.reduction,
+            **self._options(),
         )
 
-    def extra_repr(self) -> str:
-        """Return the options that differ from their defaults."""
-        return ", ".join(differing(self, {"reduction": "mean"}))
 
-
-class CrossEntropyLoss(nn.Module):
+class CrossEntropyLoss(LossModule):
     """:func:`fastloss.cross_entropy` as a module.
 
     Args:
@@ -146,19 +138,11 @@ class CrossEntropyLoss(nn.Module):
             input,
             target,
             weight=weight,
-            ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing,
-            reduction=self.reduction,
-        )
-
-    def extra_repr(self) -> str:
-        """Return the options that differ from their defaults."""
-        return ", ".join(
-            differing(self, {"ignore_index": -100, "label_smoothing": 0.0, "reduction": "mean"})
+            **self._options(),
         )
 
 
-class KLDivWithLogitsLoss(nn.Module):
+class KLDivWithLogitsLoss(LossModule):
     """:func:`fastloss.kl_div_with_logits` as a module.
 
     Args:
@@ -196,13 +180,5 @@ class KLDivWithLogitsLoss(nn.Module):
         return kl_div_with_logits(
             input,
             target,
-            direction=self.direction,
-            log_target=self.log_target,
-            reduction=self.reduction,
-        )
-
-    def extra_repr(self) -> str:
-        """Return the options that differ from their defaults."""
-        return ", ".join(
-            differing(self, {"direction": "forward", "log_target": False, "reduction": "batchmean"})
+            **self._options(),
         )

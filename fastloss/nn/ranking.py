@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..ranking.listnet_loss import listnet_loss
 from ..ranking.pairwise_hinge_loss import pairwise_hinge_loss
 from ..ranking.ranknet_loss import ranknet_loss
-from ._options import differing
+from ._module import LossModule
 
 __all__ = ["ListNetLoss", "PairwiseHingeLoss", "RankNetLoss"]
 
 
-class ListNetLoss(nn.Module):
+class ListNetLoss(LossModule):
     """:func:`fastloss.listnet_loss` as a module.
 
     Args:
@@ -56,24 +56,14 @@ class ListNetLoss(nn.Module):
         return listnet_loss(
             scores,
             labels,
-            target=self.target,
-            label_temperature=self.label_temperature,
-            gain=self.gain,
             where=where,
             offsets=offsets,
             list_weights=list_weights,
-            reduction=self.reduction,
+            **self._options(),
         )
 
-    def extra_repr(self) -> str:
-        """Return the options that differ from their defaults."""
-        defaults = {
-            "target": "softmax", "label_temperature": 1.0, "gain": "exp2", "reduction": "mean",
-        }  # fmt: skip
-        return ", ".join(differing(self, defaults))
 
-
-class PairwiseHingeLoss(nn.Module):
+class PairwiseHingeLoss(LossModule):
     """:func:`fastloss.pairwise_hinge_loss` as a module.
 
     Args:
@@ -120,27 +110,15 @@ class PairwiseHingeLoss(nn.Module):
         return pairwise_hinge_loss(
             scores,
             labels,
-            margin=self.margin,
-            power=self.power,
-            pair_weight=self.pair_weight,
-            method=self.method,
             where=where,
             offsets=offsets,
             weights=weights,
             list_weights=list_weights,
-            reduction=self.reduction,
+            **self._options(),
         )
 
-    def extra_repr(self) -> str:
-        """Return the options that differ from their defaults."""
-        defaults = {
-            "margin": 1.0, "power": 1, "pair_weight": "none", "method": "auto",
-            "reduction": "mean",
-        }  # fmt: skip
-        return ", ".join(differing(self, defaults))
 
-
-class RankNetLoss(nn.Module):
+class RankNetLoss(LossModule):
     """:func:`fastloss.ranknet_loss` as a module.
 
     Args:
@@ -189,22 +167,9 @@ class RankNetLoss(nn.Module):
         return ranknet_loss(
             scores,
             labels,
-            sigma=self.sigma,
-            ties=self.ties,
-            pair_weight=self.pair_weight,
-            method=self.method,
-            log_base=self.log_base,
             where=where,
             offsets=offsets,
             weights=weights,
             list_weights=list_weights,
-            reduction=self.reduction,
+            **self._options(),
         )
-
-    def extra_repr(self) -> str:
-        """Return the options that differ from their defaults."""
-        defaults = {
-            "sigma": 1.0, "ties": "skip", "pair_weight": "none", "method": "auto",
-            "log_base": None, "reduction": "mean",
-        }  # fmt: skip
-        return ", ".join(differing(self, defaults))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
+from torch import Tensor
 
-import torch
-from torch import Tensor, nn
-
-from .. import _checks
 from ..ranking.bpr_loss import bpr_loss
 from ..ranking.hinge_loss import hinge_loss
 from ..ranking.pairwise_margin_loss import pairwise_margin_loss
 from ..ranking.sampled_softmax_loss import sampled_softmax_loss
-from ._options import differing, to_float
+from ._module import LossModule, TemperatureModule
 
 __all__ = ["BPRLoss", "HingeLoss", "PairwiseMarginLoss", "SampledSoftmaxLoss"]
 
 
-class BPRLoss(nn.Module):
+class BPRLoss(LossModule):
     """:func:`fastloss.bpr_loss` as a module.
 
     Args:
@@ -58,15 +54,11 @@ class BPRLoss(nn.Module):
             positive_where=positive_where,
             negative_where=negative_where,
             weights=weights,
-            reduction=self.reduction,
+            **self._options(),
         )
 
-    def extra_repr(self) -> str:
-        """Return the options that differ from their defaults."""
-        return ", ".join(differing(self, {"reduction": "mean"}))
 
-
-class HingeLoss(nn.Module):
+class HingeLoss(LossModule):
     """:func:`fastloss.hinge_loss` as a module.
 
     Args:
@@ -103,15 +95,11 @@ class HingeLoss(nn.Module):
             scores,
             labels,
             weights=weights,
-            reduction=self.reduction,
+            **self._options(),
         )
 
-    def extra_repr(self) -> str:
-        """Return the options that differ from their defaults."""
-        return ", ".join(differing(self, {"reduction": "mean"}))
 
-
-class PairwiseMarginLoss(nn.Module):
+class PairwiseMarginLoss(LossModule):
     """:func:`fastloss.pairwise_margin_loss` as a module.
 
     Args:
@@ -154,16 +142,11 @@ class PairwiseMarginLoss(nn.Module):
             positive_where=positive_where,
             negative_where=negative_where,
             weights=weights,
-            margin=self.margin,
-            reduction=self.reduction,
+            **self._options(),
         )
 
-    def extra_repr(self) -> str:
-        """Return the options that differ from their defaults."""
-        return ", ".join(differing(self, {"margin": 1.0, "reduction": "mean"}))
 
-
-class SampledSoftmaxLoss(nn.Module):
+class SampledSoftmaxLoss(TemperatureModule):
     """:func:`fastloss.sampled_softmax_loss` as a module.
 
     Args:
@@ -186,24 +169,11 @@ class SampledSoftmaxLoss(nn.Module):
         '0.000136'
     """
 
-    log_temperature: nn.Parameter
-
     def __init__(
         self, temperature: float = 1.0, learnable: bool = False, *, reduction: str = "mean"
     ) -> None:
-        super().__init__()
-        temperature = _checks.positive("SampledSoftmaxLoss", "temperature", temperature)
-        self.learnable = _checks.flag("SampledSoftmaxLoss", "learnable", learnable)
-        if learnable:
-            self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
-        else:
-            self._temperature = temperature
+        super().__init__(temperature, learnable)
         self.reduction = reduction
-
-    @property
-    def temperature(self) -> float | Tensor:
-        """τ: a float, or a tensor with gradient when learnable."""
-        return torch.exp(self.log_temperature) if self.learnable else self._temperature
 
     def forward(
         self,
@@ -224,12 +194,5 @@ class SampledSoftmaxLoss(nn.Module):
             negative_log_q=negative_log_q,
             negative_where=negative_where,
             weights=weights,
-            reduction=self.reduction,
+            **self._options(),
         )
-
-    def extra_repr(self) -> str:
-        """Return the temperature, and the options that differ from their defaults."""
-        shown = [f"temperature={to_float(self.temperature):g}"]
-        if self.learnable:
-            shown.append("learnable=True")
-        return ", ".join(shown + differing(self, {"reduction": "mean"}))
