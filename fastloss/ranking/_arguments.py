@@ -15,10 +15,6 @@ REDUCTIONS = ("mean", "sum", "none", "mean_list")
 METHODS = ("auto", "pairs", "sorted")
 PAIR_WEIGHTS = ("none", "label_diff")
 GAINS = ("exp2", "linear")
-_LABELS = (
-    *(torch.float32, torch.float64, torch.bfloat16, torch.float16),
-    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
-)
 
 
 def check_lists(
@@ -41,26 +37,23 @@ def check_lists(
         raise ValueError(
             f"{op}: scores must have shape (lists, items) or (items,), got {tuple(scores.shape)}"
         )
-    _check_items(op, "labels", labels, scores)
-    if labels.dtype not in _LABELS:
-        raise TypeError(f"{op}: labels must be real numbers, got {labels.dtype}")
-    _checks.no_grad(op, "labels", labels)
+    items = tuple(scores.shape)
+    _checks.beside(
+        op, "labels", labels, scores, items, of="scores", why=" as scores", integer=True
+    )  # fmt: skip
     if where is not None:
-        _check_items(op, "where", where, scores)
-        if where.dtype != torch.bool:
-            raise TypeError(f"{op}: where must be boolean, got {where.dtype}")
+        _checks.mask(op, "where", where, scores, items, of="scores")
     if weights is not None:
-        _check_items(op, "weights", weights, scores)
-        _check_weights(op, "weights", weights)
+        _checks.beside(op, "weights", weights, scores, items, of="scores", why=" as scores")
     if list_weights is not None:
-        _checks.tensor(op, "list_weights", list_weights)
-        _checks.device(op, "list_weights", list_weights, scores, "scores")
         if offsets is not None:
             lists = offsets.shape[0] - 1
         else:
             lists = scores.shape[0] if scores.dim() == 2 else 1
-        _checks.shape(op, "list_weights", list_weights, (lists,), ", one number a list")
-        _check_weights(op, "list_weights", list_weights)
+        _checks.beside(
+            op, "list_weights", list_weights, scores, (lists,), of="scores",
+            why=", one number a list",
+        )  # fmt: skip
     _checks.choice(op, "reduction", reduction, REDUCTIONS)
 
 
@@ -76,15 +69,3 @@ def _check_offsets(op: str, scores: Tensor, offsets: Tensor) -> None:
     _checks.device(op, "offsets", offsets, scores, "scores")
     if offsets.dim() != 1 or offsets.shape[0] == 0:
         raise ValueError(f"{op}: offsets must have shape (lists + 1,), got {tuple(offsets.shape)}")
-
-
-def _check_items(op: str, name: str, value: object, scores: Tensor) -> None:
-    value = _checks.tensor(op, name, value)
-    _checks.device(op, name, value, scores, "scores")
-    _checks.shape(op, name, value, tuple(scores.shape), " as scores")
-
-
-def _check_weights(op: str, name: str, value: Tensor) -> None:
-    if not value.dtype.is_floating_point:
-        raise TypeError(f"{op}: {name} must be a floating tensor, got {value.dtype}")
-    _checks.no_grad(op, name, value)
