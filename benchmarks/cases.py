@@ -55,7 +55,9 @@ ALLRANK = "allRank"
 
 WORKSPACE = 64 << 20  # the default of fastloss.workspace_limit, in bytes
 KEPT_ROWS = 64  # with fewer rows of scores in the workspace, the scores are formed twice
-ITEM_BYTES = 256  # an item of a list: sorted copies and their sums
+# An item of a list in the engine: what is gathered, its label order, two sorted copies, gradients
+# in double, keys that are sorted, some 150 bytes; the pair loop of a long list has 16 gradients.
+ITEM_BYTES = 256
 AMX = "amx_bf16"
 
 

@@ -199,7 +199,8 @@ def _markdown_table(
         cells = [", ".join([f"{row['loss']}, {shape}", *extra]), mode, time]
         for side in others:
             other = _find(rows, case, mode, side)
-            cells.append(_short(other["ratio_to"][against]["median"]) if other else "–")
+            ratio = {against: {"median": 1.0}, **other["ratio_to"]} if other else None
+            cells.append(_short(ratio[against]["median"]) if ratio else "–")
         for side in (FASTLOSS, memory_of or against):
             other = _find(rows, case, mode, side)
             cells.append((other and _bytes(other.get("peak_bytes"))) or "–")

@@ -94,6 +94,19 @@ def test_table_and_comparison_of_a_file(result):
     assert "slower" not in same
 
 
+def test_table_of_a_list_whose_unit_is_a_side_that_is_shown(result):
+    """Where there is no eager, our own loop over the pairs stands for it, in its own column too."""
+    template = json.loads(result[0].read_text().splitlines()[0])
+    about = {"loss": "ranknet_loss", "n": 1, "m": 65536, "d": 0, "labels": "binary"}
+    about |= {"case": "ranknet_loss-1x65536-graded", "mode": cases.TRAIN, "peak_bytes": 1000}
+    seconds = {"q20": 1.0, "median": 1.0, "q80": 1.0}
+    rows = [
+        template | about | {"side": side, "seconds": seconds, "ratio_to": {other: seconds}}
+        for side, other in ((cases.FASTLOSS, cases.PAIRS), (cases.PAIRS, cases.FASTLOSS))
+    ]
+    assert "| 1 s (fastloss, pairs) | 1.00 | 1.00 |" in report.markdown(rows)
+
+
 def test_comparison_sees_a_difference():
     row = {"samples": [1.0, 1.1, 0.9, 1.05, 0.95]}
     slower = {"samples": [2 * value for value in row["samples"]]}

@@ -149,8 +149,17 @@ void test_elements(int64_t count, StoredType type) {
   input.positive_weight = {weight.data(), period};
   const ElementsCpu<Doubling, float> engine(input, Doubling{});
   const auto sums = engine.forward(each.data());
-  engine.backward({nullptr, 3},
-                  {half ? static_cast<void*>(narrow_gradient.data()) : gradient.data(), type});
+  const Sink<float> sink{half ? static_cast<void*>(narrow_gradient.data()) : gradient.data(), type};
+  std::vector<float> upstream(count);
+  for (int64_t i = 0; i < count; ++i) upstream[i] = static_cast<float>(i % 4) - 2;
+  engine.backward({upstream.data(), 3}, sink);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto w = static_cast<float>(i % period);
+    const float derivative = 3 * (w * (w * values[i])) * upstream[i];
+    const float got = half ? static_cast<float>(narrow_gradient[i]) : gradient[i];
+    CHECK(got == (half ? static_cast<float>(BFloat16::round(derivative)) : derivative));
+  }
+  engine.backward({nullptr, 3}, sink);
   double loss = 0, weights = 0;
   for (int64_t i = 0; i < count; ++i) {
     const auto w = static_cast<float>(i % period);

@@ -20,6 +20,11 @@ SORTED_PAIRS = "csrc/engines/sorted_pairs.h"
 LISTWISE = "csrc/engines/listwise_cpu.h"
 BPR = "csrc/losses/bpr_loss.h"
 SAMPLED_SOFTMAX = "csrc/losses/sampled_softmax_loss.h"
+CROSS_ENTROPY = "csrc/losses/cross_entropy.h"
+KL = "csrc/losses/kl_div_with_logits.h"
+SOFTMAX_ROW = "csrc/losses/softmax_row.h"
+POINTWISE = "csrc/engines/pointwise_cpu.h"
+SWEEP = "csrc/engines/pair_sweep.h"
 OP = "fastloss/_pairwise.py"
 REFERENCE = "fastloss/reference/contrastive/info_nce.py"
 
@@ -249,4 +254,30 @@ MUTANTS = (
         "both.sigmoid / negatives.sum}",
         "-both.sigmoid / negatives.sum}",
     ),
+    ("a block's carry is forgotten", SWEEP, "    state.add(own);\n", ""),
+    (
+        "hinge active at its kink",
+        SWEEP,
+        "items_[low].score + shift_ <= items_[high].score)",
+        "items_[low].score + shift_ < items_[high].score)",
+    ),
+    (
+        "reverse divergence with the wrong normaliser",
+        KL,
+        "mean - math::log(state.all.sum)",
+        "mean + math::log(state.all.sum)",
+    ),
+    (
+        "smoothing pushes the target",
+        CROSS_ENTROPY,
+        "(mass * both.sigmoid_minus - counted)",
+        "(mass * both.sigmoid_minus + counted)",
+    ),
+    (
+        "moments move the wrong way",
+        SOFTMAX_ROW,
+        "gap = (gap + mass * distance)",
+        "gap = (gap - mass * distance)",
+    ),
+    ("upstream gradients of elements ignored", POINTWISE, "out[i] *= each[i];", "out[i] *= T(1);"),
 )
