@@ -256,8 +256,8 @@ _register_recomputed(
     "Tensor input, Tensor target, Tensor? weight, int? ignore_index, float label_smoothing",
     rows=lambda input, *_: _without_classes(input),
     saved=lambda input, target, *_: (
-        math.prod(_without_classes(input)),
         5 if target.is_floating_point() else 6,
+        math.prod(_without_classes(input)),
     ),
 )
 _register_recomputed(
@@ -270,7 +270,7 @@ _register_recomputed(
     "kl_div_with_logits",
     "Tensor input, Tensor target, str direction, bool log_target",
     rows=lambda input, *_: _without_classes(input),
-    saved=lambda input, *_: (math.prod(_without_classes(input)), 4),
+    saved=lambda input, *_: (4, math.prod(_without_classes(input))),
 )
 _register_sampled(
     "bpr_loss",

@@ -6,17 +6,24 @@
 //     is
 // A loss of rows is a functor (losses/cross_entropy.h) that gives
 //     State                                     monoid over the logits of a row; State{} is empty
-//     Row                                       plain struct of T: the row's value and what dscores
-//                                               needs; Row{} is a row with nothing; counts()
+//     Row                                       the row's value and what dscores needs, kFields
+//                                               numbers: load and store, `value` first; Row{} is a
+//                                               row with nothing; counts()
 //     push(z, target, column, count) → State    a span of a row, from `column` on
 //     finish(State) → Row                       the target is a distribution, a row as long as z
-//     finish(State, z_t, t) → Row               the target is the class t, which was not pushed;
+//     finish(State, z_t, weight_of(t)) → Row    the target is the class t, which was not pushed;
 //                                               fills Row::dtarget = ∂L/∂z_t
 //     dscores(z, target, column, count, Row, factor, out)   factor · ∂L/∂z of a span
+//     Lanes                                     the states of rows side by side (core/lanes.h): [r]
+//                                               and set(r, State)
+//     push_lanes(z, target, column, count, lanes, Lanes&)
+//     dscores_lanes(z, target, column, count, lanes, rows, factor, out)
+//                                               push (to an empty state) and dscores of a tile of
+//                                               rows; a class not to be pushed is a logit of −inf
 //     takes_target(t)                           of a distribution, as above
 // The engine guarantees: every kept element or class reaches exactly one `at` or `push` a forward
 // pass and exactly one `at` or `dscores` a gradient pass; elements of weight 0 and rows that are
-// ignored do not enter any arithmetic; sums run in a fixed order.
+// ignored do not enter any sum, nor their lane what is returned; sums run in a fixed order.
 //
 // Nothing of the size of the input is stored. The backward pass reads the input again and writes
 // the gradient where it is returned: saving it in the forward pass would write it, read it and

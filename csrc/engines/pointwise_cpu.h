@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/lanes.h"
+#include "core/math.h"
 #include "core/simd.h"
 #include "engines/host.h"
 #include "engines/pointwise.h"
@@ -128,6 +130,9 @@ class ElementsCpu {
   Loss loss_;
 };
 
+// Rows of logits. Where a row's classes lie side by side and are many, loops run along the row,
+// span by span, so that a span is in cache for all of them. All other rows are worked on side by
+// side (core/lanes.h), a block of neighbouring ones at a time.
 template <class Loss, class T>
 class RowsCpu {
  public:
@@ -136,67 +141,36 @@ class RowsCpu {
 
   RowsCpu(const RowsInput<T>& input, Loss loss) : in_(input), loss_(loss) {}
 
-  // Returns whether every target is in the loss's domain.
-  bool forward(Row* rows) const {
+  // `rows`, (Row::kFields, rows), gets the results, rows side by side. Returns whether every target
+  // is in the loss's domain.
+  bool forward(T* rows) const {
     std::atomic<bool> inside{true};
-    for_groups([this, rows, &inside](const Group& group, Tile& tile) FASTLOSS_SIMD_LOOP {
-      State states[kGroup];
-      for (int64_t g = 0; g < group.count; ++g) states[g] = State{};
-      for_spans(group, tile, [&](const Spans& s) FASTLOSS_SIMD_LOOP {
-        for (int64_t g = 0; g < group.count; ++g) {
-          if (!takes(s, g)) inside = false;
-          push(group, g, s, states[g]);
-        }
-      });
-      for (int64_t g = 0; g < group.count; ++g) {
-        rows[group.row + g] = finish(group, g, states[g]);
-      }
+    for_rows([this, rows, &inside](int64_t row, int64_t count) FASTLOSS_SIMD_LOOP {
+      const bool taken =
+          across() ? forward_across(row, count, rows + row) : forward_along(row, rows + row);
+      if (!taken) inside = false;
     });
     return inside;
   }
 
   // gradient, laid out like the input, = upstream · ∂L/∂z; 0 in rows that are ignored.
-  void backward(const Row* rows, const Upstream<T>& upstream, const Sink<T>& gradient) const {
-    for_groups(
-        [this, rows, &upstream, &gradient](const Group& group, Tile& tile) FASTLOSS_SIMD_LOOP {
-          T scratch[kTile];
-          for_spans(group, tile, [&](const Spans& s) FASTLOSS_SIMD_LOOP {
-            const int64_t at = position(group.row, s.column);
-            T* const out = in_.inner == 1 ? gradient.span(at, scratch) : scratch;
-            for (int64_t g = 0; g < group.count; ++g) {
-              derive(group, g, s, rows[group.row + g], upstream[group.row + g], out + g * s.stride);
-            }
-            if (in_.inner == 1) {
-              gradient.store(at, s.count, out);
-            } else {
-              gradient.store_columns(at, in_.inner, group.count, s.count, out, s.stride);
-            }
-          });
-        });
+  void backward(const T* rows, const Upstream<T>& upstream, const Sink<T>& gradient) const {
+    for_rows([this, rows, &upstream, &gradient](int64_t row, int64_t count) FASTLOSS_SIMD_LOOP {
+      if (across()) {
+        backward_across(row, count, rows + row, upstream, gradient);
+      } else {
+        backward_along(row, Row::load(rows + row, in_.rows()), upstream[row], gradient);
+      }
+    });
   }
 
  private:
-  // Rows are read span by span, so that a span is in cache for all of its loops. Where the classes
-  // of a row do not lie side by side, a group of neighbouring rows is turned, a tile at a time.
-  static constexpr int64_t kGroup = 16;
-  static constexpr int64_t kTile = 1024;
+  static constexpr int64_t kSpan = 1024;
+  static constexpr int64_t kShort = 256;  // up to here a row's beginning and end weigh more
+  static constexpr int64_t kTile = kLanes * kLaneColumns;
   static constexpr int64_t kTaskElements = 1 << 15;
 
-  struct Group {
-    int64_t row;
-    int64_t count;
-  };
-  struct Spans {
-    const T* z;
-    const T* target;
-    int64_t column;
-    int64_t count;
-    int64_t stride;  // between the group's rows
-  };
-  struct Tile {
-    T z[kTile];
-    T target[kTile];
-  };
+  bool across() const { return in_.inner > 1 || in_.classes <= kShort; }
 
   int64_t position(int64_t row, int64_t column) const {
     return (row / in_.inner * in_.classes + column) * in_.inner + row % in_.inner;
@@ -206,81 +180,73 @@ class RowsCpu {
     return Loss::kTargetIsClass && in_.ignores && in_.target_class[row] == in_.ignored;
   }
 
+  // Calls work(row, count) for all rows, block by block.
   template <class Work>
-  void for_groups(const Work& work) const {
-    const int64_t most = in_.inner == 1 ? 1 : kGroup;
-    const int64_t groups_an_outer = (in_.inner + most - 1) / most;
-    const int64_t groups = in_.outer * groups_an_outer;
-    const int64_t a_task = std::max<int64_t>(
-        1, kTaskElements / std::max<int64_t>(1, in_.classes * std::min(most, in_.inner)));
-    host::for_each_task((groups + a_task - 1) / a_task, [&](int64_t task, int64_t) {
+  void for_rows(const Work& work) const {
+    const int64_t rows = in_.rows(), block = across() ? kLanes : 1;
+    const int64_t a_task =
+        std::max<int64_t>(1, kTaskElements / (block * std::max<int64_t>(1, in_.classes))) * block;
+    host::for_each_task((rows + a_task - 1) / a_task, [&](int64_t task, int64_t) {
       simd::dispatch([&, task]() FASTLOSS_SIMD_LOOP {
-        Tile tile;
-        const int64_t last = std::min(groups, (task + 1) * a_task);
-        for (int64_t index = task * a_task; index < last; ++index) {
-          const int64_t k = index % groups_an_outer * most;
-          const int64_t row = index / groups_an_outer * in_.inner + k;
-          work(Group{row, std::min(most, in_.inner - k)}, tile);
+        const int64_t last = std::min(rows, (task + 1) * a_task);
+        for (int64_t row = task * a_task; row < last; row += block) {
+          work(row, std::min(block, last - row));
         }
       });
     });
   }
 
-  template <class Work>
-  FASTLOSS_HOST_DEVICE void for_spans(const Group& group, Tile& tile, const Work& work) const {
-    const bool turned = in_.inner > 1;
-    const int64_t stride = turned ? kTile / kGroup : kTile;
-    for (int64_t column = 0; column < in_.classes; column += stride) {
-      const int64_t count = std::min(stride, in_.classes - column);
-      const int64_t at = position(group.row, column);
-      const T* z = tile.z;
-      const T* target = nullptr;
-      if (turned) {
-        in_.input.columns(at, in_.inner, group.count, count, tile.z, stride);
-        if (!Loss::kTargetIsClass) {
-          in_.target.columns(at, in_.inner, group.count, count, tile.target, stride);
-          target = tile.target;
-        }
-      } else {
-        if (ignored(group.row)) {
-          std::fill_n(tile.z, count, T(0));
-        } else {
-          z = in_.input.span(at, count, tile.z);
-        }
-        if (!Loss::kTargetIsClass) target = in_.target.span(at, count, tile.target);
-      }
-      work(Spans{z, target, column, count, stride});
-    }
-  }
-
-  FASTLOSS_HOST_DEVICE bool takes(const Spans& s, int64_t g) const {
+  FASTLOSS_HOST_DEVICE bool takes(const T* __restrict target, int64_t count) const {
     int outside = 0;
     if constexpr (!Loss::kTargetIsClass) {
-      const T* __restrict target = s.target + g * s.stride;
 #pragma omp simd reduction(| : outside)
-      for (int64_t j = 0; j < s.count; ++j) outside |= !loss_.takes_target(target[j]);
+      for (int64_t j = 0; j < count; ++j) outside |= !loss_.takes_target(target[j]);
     }
     return outside == 0;
   }
 
-  FASTLOSS_HOST_DEVICE void push(const Group& group, int64_t g, const Spans& s,
-                                 State& state) const {
-    const T* const z = s.z + g * s.stride;
-    if constexpr (Loss::kTargetIsClass) {
-      if (ignored(group.row + g)) return;
-      const int64_t own = in_.target_class[group.row + g] - s.column;
-      if (own >= 0 && own < s.count) {
-        const int64_t next = own + 1;
-        if (own > 0) add(loss_.push(z, nullptr, s.column, own), s.column, state);
-        if (next < s.count) {
-          add(loss_.push(z + next, nullptr, s.column + next, s.count - next),
-              own > 0 ? s.column + next : s.column, state);
-        }
-        return;
+  // One row, along it.
+
+  FASTLOSS_HOST_DEVICE bool forward_along(int64_t row, T* out) const {
+    if (ignored(row)) {
+      Row{}.store(out, in_.rows());
+      return true;
+    }
+    State state;
+    bool taken = true;
+    T z_scratch[kSpan], target_scratch[kSpan];
+    for (int64_t column = 0; column < in_.classes; column += kSpan) {
+      const int64_t at = position(row, column), count = std::min(kSpan, in_.classes - column);
+      const T* const z = in_.input.span(at, count, z_scratch);
+      if constexpr (Loss::kTargetIsClass) {
+        push_others(z, column, count, in_.target_class[row] - column, state);
+      } else {
+        const T* const target = in_.target.span(at, count, target_scratch);
+        taken &= takes(target, count);
+        add(loss_.push(z, target, column, count), column, state);
       }
-      add(loss_.push(z, nullptr, s.column, s.count), s.column, state);
+    }
+    if constexpr (Loss::kTargetIsClass) {
+      const int64_t own = in_.target_class[row];
+      loss_.finish(state, in_.input[position(row, own)], loss_.weight_of(own))
+          .store(out, in_.rows());
     } else {
-      add(loss_.push(z, s.target + g * s.stride, s.column, s.count), s.column, state);
+      loss_.finish(state).store(out, in_.rows());
+    }
+    return taken;
+  }
+
+  FASTLOSS_HOST_DEVICE void push_others(const T* z, int64_t column, int64_t count, int64_t own,
+                                        State& state) const {
+    if (own < 0 || own >= count) {
+      add(loss_.push(z, nullptr, column, count), column, state);
+      return;
+    }
+    const int64_t next = own + 1;
+    if (own > 0) add(loss_.push(z, nullptr, column, own), column, state);
+    if (next < count) {
+      add(loss_.push(z + next, nullptr, column + next, count - next),
+          own > 0 ? column + next : column, state);
     }
   }
 
@@ -293,28 +259,156 @@ class RowsCpu {
     }
   }
 
-  FASTLOSS_HOST_DEVICE Row finish(const Group& group, int64_t g, const State& state) const {
-    const int64_t row = group.row + g;
-    if constexpr (Loss::kTargetIsClass) {
-      if (ignored(row)) return Row{};
-      const int64_t own = in_.target_class[row];
-      return loss_.finish(state, in_.input[position(row, own)], own);
-    } else {
-      return loss_.finish(state);
+  FASTLOSS_HOST_DEVICE void backward_along(int64_t row, const Row& result, T factor,
+                                           const Sink<T>& gradient) const {
+    T z_scratch[kSpan], target_scratch[kSpan], scratch[kSpan];
+    for (int64_t column = 0; column < in_.classes; column += kSpan) {
+      const int64_t at = position(row, column), count = std::min(kSpan, in_.classes - column);
+      T* const out = gradient.span(at, scratch);
+      if (!result.counts()) {
+        std::fill_n(out, count, T(0));
+      } else {
+        const T* target = nullptr;
+        if (!Loss::kTargetIsClass) target = in_.target.span(at, count, target_scratch);
+        loss_.dscores(in_.input.span(at, count, z_scratch), target, column, count, result, factor,
+                      out);
+        if constexpr (Loss::kTargetIsClass) {
+          const int64_t own = in_.target_class[row] - column;
+          if (own >= 0 && own < count) out[own] = factor * result.dtarget;
+        }
+      }
+      gradient.store(at, count, out);
     }
   }
 
-  FASTLOSS_HOST_DEVICE void derive(const Group& group, int64_t g, const Spans& s, const Row& row,
-                                   T factor, T* out) const {
-    if (!row.counts()) {
-      std::fill_n(out, s.count, T(0));
-      return;
+  // A block of rows, across them.
+
+  FASTLOSS_HOST_DEVICE bool forward_across(int64_t row, int64_t count, T* rows) const {
+    T z[kTile], target[kTile];
+    typename Loss::Lanes states;
+    T own[kLanes] = {};  // the logits of the rows' classes
+    bool taken = true;
+    const int64_t lanes = lanes_for(count);
+    for (int64_t column = 0; column < in_.classes; column += kLaneColumns) {
+      const int64_t cols = std::min(kLaneColumns, in_.classes - column);
+      load(in_.input, row, count, column, cols, z);
+      if constexpr (Loss::kTargetIsClass) {
+        // Taken out of the row as a removed class is.
+        for_own(row, count, column, cols, [&](int64_t r, int64_t at) FASTLOSS_SIMD_LOOP {
+          own[r] = z[at];
+          z[at] = -math::kInfinity<T>;
+        });
+      } else {
+        load(in_.target, row, count, column, cols, target);
+        for (int64_t c = 0; c < cols; ++c) taken &= takes(target + c * kLanes, count);
+      }
+      if (column == 0) {
+        loss_.push_lanes(z, target, column, cols, lanes, states);
+      } else {
+        typename Loss::Lanes more;
+        loss_.push_lanes(z, target, column, cols, lanes, more);
+        for (int64_t r = 0; r < lanes; ++r) {
+          State state = states[r];
+          state.merge(more[r]);
+          states.set(r, state);
+        }
+      }
     }
-    const T* const target = Loss::kTargetIsClass ? nullptr : s.target + g * s.stride;
-    loss_.dscores(s.z + g * s.stride, target, s.column, s.count, row, factor, out);
+    T results[Row::kFields * kLanes];
     if constexpr (Loss::kTargetIsClass) {
-      const int64_t own = in_.target_class[group.row + g] - s.column;
-      if (own >= 0 && own < s.count) out[own] = factor * row.dtarget;
+      T weight[kLanes] = {};
+      for (int64_t r = 0; r < count; ++r) {
+        if (!ignored(row + r)) weight[r] = loss_.weight_of(in_.target_class[row + r]);
+      }
+      for (int64_t r = 0; r < lanes; ++r) {
+        loss_.finish(states[r], own[r], weight[r]).store(results + r, kLanes);
+      }
+    } else {
+      for (int64_t r = 0; r < lanes; ++r) loss_.finish(states[r]).store(results + r, kLanes);
+    }
+    for (int64_t r = 0; r < count; ++r) {
+      if (ignored(row + r)) Row{}.store(results + r, kLanes);
+    }
+    for (int64_t k = 0; k < Row::kFields; ++k) {
+      std::copy_n(results + k * kLanes, count, rows + k * in_.rows());
+    }
+    return taken;
+  }
+
+  FASTLOSS_HOST_DEVICE void backward_across(int64_t row, int64_t count, const T* rows,
+                                            const Upstream<T>& upstream,
+                                            const Sink<T>& gradient) const {
+    T z[kTile], target[kTile], out[kTile];
+    T results[Row::kFields * kLanes] = {};
+    T factor[kLanes] = {};
+    for (int64_t k = 0; k < Row::kFields; ++k) {
+      std::copy_n(rows + k * in_.rows(), count, results + k * kLanes);
+    }
+    for (int64_t r = 0; r < count; ++r) factor[r] = upstream[row + r];
+    const int64_t lanes = lanes_for(count);
+    for (int64_t column = 0; column < in_.classes; column += kLaneColumns) {
+      const int64_t cols = std::min(kLaneColumns, in_.classes - column);
+      load(in_.input, row, count, column, cols, z);
+      if (!Loss::kTargetIsClass) load(in_.target, row, count, column, cols, target);
+      loss_.dscores_lanes(z, target, column, cols, lanes, results, factor, out);
+      if constexpr (Loss::kTargetIsClass) {
+        for_own(row, count, column, cols, [&](int64_t r, int64_t at) FASTLOSS_SIMD_LOOP {
+          out[at] = factor[r] * Row::load(results + r, kLanes).dtarget;
+        });
+      }
+      for (int64_t r = 0; r < count; ++r) {
+        if (Row::load(results + r, kLanes).counts()) continue;
+        for (int64_t c = 0; c < cols; ++c) out[c * kLanes + r] = T(0);
+      }
+      store(gradient, row, count, column, cols, out);
+    }
+  }
+
+  // Calls work(r, place in the tile) for the rows whose class is in it.
+  template <class Work>
+  FASTLOSS_HOST_DEVICE void for_own(int64_t row, int64_t count, int64_t column, int64_t cols,
+                                    const Work& work) const {
+    for (int64_t r = 0; r < count; ++r) {
+      const int64_t own = in_.target_class[row + r] - column;
+      if (own >= 0 && own < cols) work(r, own * kLanes + r);
+    }
+  }
+
+  FASTLOSS_HOST_DEVICE void load(const Source<T>& source, int64_t row, int64_t count,
+                                 int64_t column, int64_t cols, T* tile) const {
+    for_runs(row, count, column, [&](int64_t r, int64_t run, int64_t at) FASTLOSS_SIMD_LOOP {
+      if (in_.inner == 1) {
+        source.turned(at, in_.classes, run, cols, tile);
+      } else {
+        source.side_by_side(at, in_.inner, run, cols, tile + r);
+      }
+    });
+    const int64_t lanes = lanes_for(count);
+    for (int64_t c = 0; c < cols && count < lanes; ++c) {
+      std::fill_n(tile + c * kLanes + count, lanes - count, T(0));
+    }
+  }
+
+  FASTLOSS_HOST_DEVICE void store(const Sink<T>& sink, int64_t row, int64_t count, int64_t column,
+                                  int64_t cols, const T* tile) const {
+    for_runs(row, count, column, [&](int64_t r, int64_t run, int64_t at) FASTLOSS_SIMD_LOOP {
+      if (in_.inner == 1) {
+        sink.store_turned(at, in_.classes, run, cols, tile);
+      } else {
+        sink.store_side_by_side(at, in_.inner, run, cols, tile + r);
+      }
+    });
+  }
+
+  // Calls work(r, run, position) for the runs of rows r, r + 1, … of a block that lie evenly.
+  template <class Work>
+  FASTLOSS_HOST_DEVICE void for_runs(int64_t row, int64_t count, int64_t column,
+                                     const Work& work) const {
+    if (in_.inner == 1) return work(0, count, position(row, column));
+    for (int64_t r = 0; r < count;) {
+      const int64_t run = std::min(count - r, in_.inner - (row + r) % in_.inner);
+      work(r, run, position(row + r, column));
+      r += run;
     }
   }
 

@@ -4,6 +4,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "engines/pointwise_cpu.h"
@@ -226,8 +228,8 @@ class RowCall {
                           const WeightOf& weight_of) const {
     using Row = typename Loss::Row;
     const int64_t n = input.rows();
-    const at::Tensor saved = at::empty({n, columns<Row>()}, accumulated_dtype<T>);
-    Row* const rows = reinterpret_cast<Row*>(saved.template mutable_data_ptr<T>());
+    const at::Tensor saved = at::empty({Row::kFields, n}, accumulated_dtype<T>);
+    T* const rows = saved.template mutable_data_ptr<T>();
     const bool inside = RowsCpu<Loss, T>(input, loss).forward(rows);
     if constexpr (!Loss::kTargetIsClass) {
       if (!inside) {
@@ -237,14 +239,13 @@ class RowCall {
     }
     if (none) {
       const at::Tensor each = at::empty(row_shape, accumulated_dtype<T>);
-      T* const out = each.template mutable_data_ptr<T>();
-      for (int64_t i = 0; i < n; ++i) out[i] = rows[i].value;
+      std::copy_n(rows, n, each.template mutable_data_ptr<T>());  // Row's first number
       return {each, saved};
     }
-    double total = 0;
-    for (int64_t i = 0; i < n; ++i) total += static_cast<double>(rows[i].value);
+    const double total =
+        sum_of_rows([=](int64_t i) FASTLOSS_SIMD_LOOP { return static_cast<double>(rows[i]); });
     const at::Tensor sum = at::empty({}, accumulated_dtype<T>);
-    const double divisor = mean ? divisor_of(rows, weight_of) : 1;
+    const double divisor = mean ? divisor_of<Row>(rows, weight_of) : 1;
     *sum.template mutable_data_ptr<T>() = divisor == 0 ? T(0) : static_cast<T>(total / divisor);
     return {sum, saved};
   }
@@ -254,9 +255,9 @@ class RowCall {
                       bool mean, bool none, const WeightOf& weight_of) const {
     using Row = typename Loss::Row;
     const at::Tensor kept =
-        guarded(name_, "saved", saved, accumulated_dtype<T>, {input.rows(), columns<Row>()});
-    const auto* const rows = reinterpret_cast<const Row*>(kept.template const_data_ptr<T>());
-    const double divisor = mean ? divisor_of(rows, weight_of) : 1;
+        guarded(name_, "saved", saved, accumulated_dtype<T>, {Row::kFields, input.rows()});
+    const T* const rows = kept.template const_data_ptr<T>();
+    const double divisor = mean ? divisor_of<Row>(rows, weight_of) : 1;
     const T overall = divisor == 0 ? T(0) : static_cast<T>(1 / divisor);
     at::Tensor keep;
     const auto upstream = upstream_of<T>(name_, grad_loss, none, row_shape, overall, keep);
@@ -266,29 +267,46 @@ class RowCall {
   }
 
  private:
-  template <class Row>
-  static constexpr int64_t columns() {
-    return sizeof(Row) / sizeof(T);
+  // Σ term(row), task by task.
+  template <class Term>
+  double sum_of_rows(const Term& term) const {
+    constexpr int64_t kTask = 1 << 14;
+    const int64_t n = input.rows(), tasks = (n + kTask - 1) / kTask;
+    const host::Buffer<double> sums(tasks);
+    host::for_each_task(tasks, [&](int64_t task, int64_t) {
+      simd::dispatch([&, task]() FASTLOSS_SIMD_LOOP {
+        const int64_t last = std::min(n, (task + 1) * kTask);
+        double sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = task * kTask; i < last; ++i) sum += term(i);
+        sums[task] = sum;
+      });
+    });
+    return std::accumulate(sums.data(), sums.data() + tasks, 0.0);
   }
 
   template <class Row, class WeightOf>
-  double divisor_of(const Row* rows, const WeightOf& weight_of) const {
-    double sum = 0;
-    for (int64_t i = 0; i < input.rows(); ++i) {
-      if (rows[i].counts()) sum += weight_of(i);
-    }
-    return sum;
+  double divisor_of(const T* rows, const WeightOf& weight_of) const {
+    const int64_t n = input.rows();
+    return sum_of_rows([=, &weight_of](int64_t i) FASTLOSS_SIMD_LOOP {
+      return Row::load(rows + i, n).counts() ? static_cast<double>(weight_of(i)) : 0.0;
+    });
   }
 
   void check_classes() const {
+    const auto allowed = [in = input](int64_t value) FASTLOSS_SIMD_LOOP {
+      return ((value >= 0) & (value < in.classes)) | (in.ignores & (value == in.ignored));
+    };
+    const int64_t* const target = input.target_class;
+    const auto outside = [=](int64_t i)
+                             FASTLOSS_SIMD_LOOP { return allowed(target[i]) ? 0.0 : 1.0; };
+    if (sum_of_rows(outside) == 0) return;
     for (int64_t i = 0; i < input.rows(); ++i) {
-      const int64_t value = input.target_class[i];
-      if (input.ignores && value == input.ignored) continue;
-      if (value >= 0 && value < input.classes) continue;
+      if (allowed(target[i])) continue;
       fail(name_, "target must be in [0, " + std::to_string(input.classes) + ")" +
                       (input.ignores ? " or ignore_index, " + std::to_string(input.ignored)
                                      : std::string()) +
-                      ", got " + std::to_string(value) + " at " + std::to_string(i));
+                      ", got " + std::to_string(target[i]) + " at " + std::to_string(i));
     }
   }
 
@@ -310,10 +328,11 @@ auto cross_entropy_call(const at::Tensor& input, const at::Tensor& target,
     const T* const weights = call.class_weights(weight);
     const T smoothing = static_cast<T>(label_smoothing);
     if (target.is_floating_point()) {
-      return work(call, SoftCrossEntropy<T>{smoothing, weights}, [](int64_t) { return 1.0; });
+      return work(call, SoftCrossEntropy<T>{smoothing, weights},
+                  [](int64_t) FASTLOSS_SIMD_LOOP { return 1.0; });
     }
     const int64_t* const classes = call.input.target_class;
-    return work(call, CrossEntropy<T>{smoothing, weights}, [=](int64_t row) {
+    return work(call, CrossEntropy<T>{smoothing, weights}, [=](int64_t row) FASTLOSS_SIMD_LOOP {
       return weights != nullptr ? static_cast<double>(weights[classes[row]]) : 1.0;
     });
   });
@@ -334,7 +353,7 @@ auto kl_div_call(const at::Tensor& input, const at::Tensor& target, const std::s
   });
 }
 
-double one(int64_t) { return 1.0; }
+constexpr auto one = [](int64_t) FASTLOSS_SIMD_LOOP { return 1.0; };
 
 }  // namespace
 

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "core/lanes.h"
 #include "core/simd.h"
+#include "core/transpose.h"
 #include "engines/host.h"
 #include "engines/sampled.h"
 #include "losses/sampled_softmax_loss.h"
@@ -27,6 +29,85 @@ double sum_over_rows(int64_t rows, int64_t work_a_row, const Work& work) {
   double total = 0;
   for (int64_t task = 0; task < tasks; ++task) total += sums[task];
   return total;
+}
+
+// A block of rows with one positive and few negatives each, side by side (core/lanes.h).
+template <class T>
+struct SampledLanes {
+  static constexpr int64_t kTile = kLanes * kLaneColumns;
+
+  int64_t first, rows, lanes;
+  T positive[kLanes];
+  T weight[kLanes];  // 0: a row that does not count
+  T factor[kLanes];
+  T negative[kTile];
+  T kept[kTile];        // whether a negative counts; the same for all of a row without a mask:
+  int64_t kept_stride;  // then 0
+
+  static bool takes(const SampledInput<T>& in) {
+    return in.positives == 1 && in.negatives <= kLaneColumns;
+  }
+
+  FASTLOSS_HOST_DEVICE SampledLanes(const SampledInput<T>& in, const RowWeights<T>& weights,
+                                    int64_t first_row, int64_t count)
+      : first(first_row), rows(count), lanes(lanes_for(count)) {
+    const int64_t n = in.negatives;
+    std::fill_n(positive, kLanes, T(0));
+    std::fill_n(weight, kLanes, T(0));
+    in.positive.side_by_side(first, 0, rows, 1, positive);
+    if (weights.weights == nullptr) {
+      std::fill_n(weight, rows, T(1));
+    } else {
+      std::copy_n(weights.weights + first, rows, weight);
+    }
+    for (int64_t r = 0; r < rows && in.positive_where != nullptr; ++r) {
+      if (!in.positive_where[first + r]) weight[r] = T(0);
+    }
+    for (int64_t r = 0; r < lanes; ++r) {
+      factor[r] = weights.overall * weight[r];
+      kept[r] = weight[r] == T(0) ? T(0) : T(1);
+      positive[r] = weight[r] == T(0) ? T(0) : positive[r];
+    }
+    in.negative.turned(first * n, n, rows, n, negative);
+    for (int64_t c = 0; c < n; ++c) {
+      for (int64_t r = rows; r < lanes; ++r) negative[c * kLanes + r] = T(0);
+    }
+    kept_stride = in.negative_where != nullptr ? kLanes : 0;
+    if (in.negative_where == nullptr) return;
+    const bool* const where = in.negative_where + first * n;
+    for (int64_t c = n - 1; c >= 0; --c) {
+      for (int64_t r = 0; r < lanes; ++r) {
+        kept[c * kLanes + r] = r < rows && where[r * n + c] ? kept[r] : T(0);
+      }
+    }
+  }
+
+  // A gradient (all rows, n) from its tile.
+  FASTLOSS_HOST_DEVICE void store(const T* tile, int64_t n, T* gradient) const {
+    transpose(tile, kLanes, n, rows, gradient + first * n, n);
+  }
+  // Σ of the rows' losses, which go to `losses`, if not null.
+  FASTLOSS_HOST_DEVICE double total(const T* loss, T* losses) const {
+    if (losses != nullptr) std::copy_n(loss, rows, losses + first);
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t r = 0; r < lanes; ++r) sum += static_cast<double>(loss[r]);
+    return sum;
+  }
+};
+
+// Σ of what work(SampledLanes) returns for all rows, block by block.
+template <class T, class Work>
+double sum_over_lanes(const SampledInput<T>& in, const RowWeights<T>& weights, const Work& work) {
+  return sum_over_rows(in.rows, in.negatives, [&](int64_t begin, int64_t end, int64_t) {
+    double sum = 0;
+    simd::dispatch([&]() FASTLOSS_SIMD_LOOP {
+      for (int64_t first = begin; first < end; first += kLanes) {
+        sum += work(SampledLanes<T>(in, weights, first, std::min(kLanes, end - first)));
+      }
+    });
+    return sum;
+  });
 }
 
 }  // namespace detail
@@ -52,8 +133,12 @@ class SampledPairsCpu {
   // gets the terms.
   double forward(const RowWeights<T>& weights, T* losses,
                  const SampledGradients<T>& gradients) const {
-    if (in_.positives == 1 && in_.negatives <= kShort)
-      return short_rows(weights, losses, gradients);
+    if (Lanes::takes(in_)) {
+      return detail::sum_over_lanes(
+          in_, weights, [this, losses, &gradients](const Lanes& block) FASTLOSS_SIMD_LOOP {
+            return pairs_of_lanes(block, losses, gradients);
+          });
+    }
     const int64_t width = in_.positives + in_.negatives;
     const host::Buffer<T> scratch(host::threads() * 2 * width);
     return detail::sum_over_rows(
@@ -75,8 +160,7 @@ class SampledPairsCpu {
   }
 
  private:
-  static constexpr int64_t kSpan = 1024;
-  static constexpr int64_t kShort = 64;
+  using Lanes = detail::SampledLanes<T>;
 
   // The kept scores of one side of a row, gathered.
   struct Side {
@@ -154,66 +238,30 @@ class SampledPairsCpu {
     }
   }
 
-  // One positive and few negatives a row: the pairs of many rows, one after the other, are the
-  // vector. The positive is repeated for each of its negatives.
-  double short_rows(const RowWeights<T>& weights, T* losses,
-                    const SampledGradients<T>& gradients) const {
-    const int64_t n = in_.negatives, block = kSpan / std::max<int64_t>(1, n);
-    return detail::sum_over_rows(in_.rows, n, [&](int64_t first, int64_t last, int64_t) {
-      double sum = 0;
-      simd::dispatch([=, this, &gradients, &sum]() FASTLOSS_SIMD_LOOP {
-        for (int64_t row = first; row < last; row += block) {
-          sum += short_block(row, std::min(block, last - row), weights, losses, gradients);
-        }
-      });
-      return sum;
-    });
-  }
-
-  FASTLOSS_HOST_DEVICE double short_block(int64_t first, int64_t rows, const RowWeights<T>& weights,
-                                          T* losses, const SampledGradients<T>& gradients) const {
-    T stored_positives[kSpan], stored_negatives[kSpan], gaps[kSpan], factors[kSpan], kept[kSpan];
-    T values[kSpan], slopes[kSpan];
-    const int64_t n = in_.negatives, pairs = rows * n;
-    const T* __restrict positive = in_.positive.span(first, rows, stored_positives);
-    const T* __restrict negative = in_.negative.span(first * n, pairs, stored_negatives);
-    const bool* const positive_where =
-        in_.positive_where != nullptr ? in_.positive_where + first : nullptr;
-    const bool* __restrict negative_where =
-        in_.negative_where != nullptr ? in_.negative_where + first * n : nullptr;
-    for (int64_t r = 0; r < rows; ++r) {
-      const bool real =
-          (weights.weight(first + r) != T(0)) & (positive_where == nullptr || positive_where[r]);
-      std::fill_n(gaps + r * n, n, positive[r]);
-      std::fill_n(factors + r * n, n, weights.factor(first + r));
-      std::fill_n(kept + r * n, n, real ? T(1) : T(0));
-    }
-    if (negative_where != nullptr) {
-#pragma omp simd
-      for (int64_t i = 0; i < pairs; ++i) kept[i] = negative_where[i] ? kept[i] : T(0);
-    }
+  FASTLOSS_HOST_DEVICE double pairs_of_lanes(const Lanes& block, T* losses,
+                                             const SampledGradients<T>& gradients) const {
+    const int64_t n = in_.negatives, lanes = block.lanes;
+    T slopes[Lanes::kTile], loss[kLanes] = {}, slope[kLanes] = {};
     const Loss functor = loss_;
-#pragma omp simd
-    for (int64_t i = 0; i < pairs; ++i) {
-      const bool real = kept[i] != T(0);
-      const Element<T> pair = functor.at(real ? negative[i] - gaps[i] : T(0));
-      values[i] = real ? pair.value : T(0);
-      slopes[i] = real ? factors[i] * pair.derivative : T(0);
-    }
-    if (gradients.negative != nullptr) std::copy_n(slopes, pairs, gradients.negative + first * n);
-    double sum = 0;
-    for (int64_t r = 0; r < rows; ++r) {
-      T loss = 0, slope = 0;
-      for (int64_t i = r * n; i < (r + 1) * n; ++i) {
-        loss += values[i];
-        slope += slopes[i];
+    for (int64_t c = 0; c < n; ++c) {
+      const T* const negative = block.negative + c * kLanes;
+      const T* const kept = block.kept + c * block.kept_stride;
+      T* const out = slopes + c * kLanes;
+      for (int64_t r = 0; r < lanes; ++r) {
+        const bool real = kept[r] != T(0);
+        const Element<T> pair = functor.at(real ? negative[r] - block.positive[r] : T(0));
+        loss[r] += real ? pair.value : T(0);
+        out[r] = real ? block.factor[r] * pair.derivative : T(0);
+        slope[r] += out[r];
       }
-      if (gradients.positive != nullptr) gradients.positive[first + r] = -slope;
-      const T weighted = loss == T(0) ? T(0) : weights.weight(first + r) * loss;
-      if (losses != nullptr) losses[first + r] = weighted;
-      sum += static_cast<double>(weighted);
     }
-    return sum;
+    if (gradients.negative != nullptr) block.store(slopes, n, gradients.negative);
+    for (int64_t r = 0; r < lanes; ++r) {
+      slope[r] = -slope[r];
+      loss[r] = loss[r] == T(0) ? T(0) : block.weight[r] * loss[r];
+    }
+    if (gradients.positive != nullptr) block.store(slope, 1, gradients.positive);
+    return block.total(loss, losses);
   }
 
   const SampledInput<T>& in_;
@@ -228,6 +276,12 @@ class SampledSoftmaxCpu {
 
   double forward(const RowWeights<T>& weights, T* losses,
                  const SampledGradients<T>& gradients) const {
+    if (Lanes::takes(in_)) {
+      return detail::sum_over_lanes(
+          in_, weights, [this, losses, &gradients](const Lanes& block) FASTLOSS_SIMD_LOOP {
+            return softmax_of_lanes(block, losses, gradients);
+          });
+    }
     const int64_t n = in_.negatives;
     const host::Buffer<T> scratch(host::threads() * 2 * n);
     return detail::sum_over_rows(in_.rows, n, [&](int64_t first, int64_t last, int64_t slot) {
@@ -247,6 +301,8 @@ class SampledSoftmaxCpu {
   }
 
  private:
+  using Lanes = detail::SampledLanes<T>;
+
   FASTLOSS_HOST_DEVICE T softmax_of_row(int64_t row, T factor, bool without, T* stored, T* terms,
                                         const SampledGradients<T>& gradients) const {
     const int64_t n = in_.negatives;
@@ -303,6 +359,80 @@ class SampledSoftmaxCpu {
       for (int64_t j = 0; j < n; ++j) term[j] *= share;
     }
     return result.value;
+  }
+
+  // softmax_of_row, across rows.
+  FASTLOSS_HOST_DEVICE double softmax_of_lanes(const Lanes& block, T* losses,
+                                               const SampledGradients<T>& gradients) const {
+    const int64_t n = in_.negatives, lanes = block.lanes, first = block.first, rows = block.rows;
+    const T scale = in_.scale;
+    T terms[Lanes::kTile], log_q[Lanes::kTile];
+    const int64_t log_q_stride = in_.negative_log_q != nullptr ? kLanes : 0;
+    std::fill_n(log_q, std::max(kLanes, n * log_q_stride), T(0));
+    if (in_.negative_log_q != nullptr) {
+      detail::transpose(in_.negative_log_q + first * n, n, rows, n, log_q, kLanes);
+    }
+    T base[kLanes], z[kLanes], max[kLanes], sum[kLanes] = {}, along[kLanes] = {};
+    for (int64_t r = 0; r < lanes; ++r) {
+      const T own = block.positive[r];
+      base[r] = own - own == T(0) ? own : T(0);
+      z[r] = (own - base[r]) * scale;
+      max[r] = -math::kInfinity<T>;
+    }
+    for (int64_t r = 0; r < rows && in_.positive_log_q != nullptr; ++r) {
+      z[r] -= block.weight[r] == T(0) ? T(0) : in_.positive_log_q[first + r];
+    }
+    for (int64_t c = 0; c < n; ++c) {
+      const T* const score = block.negative + c * kLanes;
+      const T* const kept = block.kept + c * block.kept_stride;
+      const T* const correction = log_q + c * log_q_stride;
+      T* const term = terms + c * kLanes;
+      for (int64_t r = 0; r < lanes; ++r) {
+        const T negative = (score[r] - base[r]) * scale - correction[r];
+        term[r] = kept[r] != T(0) ? negative : -math::kInfinity<T>;
+        max[r] = term[r] > max[r] ? term[r] : max[r];
+      }
+    }
+    for (int64_t c = 0; c < n; ++c) {
+      T* const term = terms + c * kLanes;
+      for (int64_t r = 0; r < lanes; ++r) {
+        term[r] = math::exp_up_to_0(term[r] - LseState<T>::shift(max[r]));
+        sum[r] += term[r];
+      }
+    }
+    T loss[kLanes], dpositive[kLanes], share[kLanes];
+    for (int64_t r = 0; r < lanes; ++r) {
+      const auto result = SampledSoftmaxLoss<T>::finish({max[r], sum[r]}, z[r]);
+      loss[r] = block.weight[r] * result.value;
+      dpositive[r] = block.factor[r] * result.dpositive;
+      share[r] = block.factor[r] * result.share;
+    }
+    if (gradients.scale != nullptr) {
+      for (int64_t c = 0; c < n; ++c) {
+        const T* const kept = block.kept + c * block.kept_stride;
+        for (int64_t r = 0; r < lanes; ++r) {
+          const int64_t at = c * kLanes + r;
+          along[r] += kept[r] != T(0) ? terms[at] * (block.negative[at] - base[r]) : T(0);
+        }
+      }
+      for (int64_t r = 0; r < rows; ++r) {
+        // Without a negative the derivative is 0, whatever the positive.
+        const T own = dpositive[r] * (block.positive[r] - base[r]);
+        gradients.scale[first + r] =
+            sum[r] == T(0) ? 0.0 : static_cast<double>(own + share[r] * along[r]);
+      }
+    }
+    if (gradients.negative != nullptr) {
+      for (int64_t c = 0; c < n; ++c) {
+        for (int64_t r = 0; r < lanes; ++r) terms[c * kLanes + r] *= scale * share[r];
+      }
+      block.store(terms, n, gradients.negative);
+    }
+    if (gradients.positive != nullptr) {
+      for (int64_t r = 0; r < lanes; ++r) dpositive[r] *= scale;
+      block.store(dpositive, 1, gradients.positive);
+    }
+    return block.total(loss, losses);
   }
 
   const SampledInput<T>& in_;

@@ -7,7 +7,9 @@
 
 #include "core/half.h"
 #include "core/host_device.h"
+#include "core/lanes.h"
 #include "core/simd.h"
+#include "core/transpose.h"
 
 namespace fastloss {
 
@@ -46,8 +48,7 @@ FASTLOSS_HOST_DEVICE bool is_stored_as(StoredType type) {
 
 }  // namespace detail
 
-// `count` values that lie side by side, or rows of values that lie `stride` apart (columns of a
-// matrix). T is the type in which they are calculated with.
+// Values as stored; T is the type in which they are calculated with.
 template <class T>
 struct Source {
   const void* data = nullptr;
@@ -66,17 +67,35 @@ struct Source {
     return scratch;
   }
 
-  // tile(rows × cols, leading dimension tile_stride): value (r, c) lies at first + c · stride + r.
-  FASTLOSS_HOST_DEVICE void columns(int64_t first, int64_t stride, int64_t rows, int64_t cols,
-                                    T* __restrict tile, int64_t tile_stride) const {
+  // A tile of lanes (core/lanes.h): value c of lane r lies at first + c · stride + r.
+  FASTLOSS_HOST_DEVICE void side_by_side(int64_t first, int64_t stride, int64_t rows, int64_t cols,
+                                         T* __restrict tile) const {
     detail::with_type(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
       const auto* __restrict in = static_cast<const decltype(stored)*>(data) + first;
       for (int64_t c = 0; c < cols; ++c) {
+#pragma omp simd
         for (int64_t r = 0; r < rows; ++r) {
-          tile[r * tile_stride + c] = static_cast<T>(in[c * stride + r]);
+          tile[c * kLanes + r] = static_cast<T>(in[c * stride + r]);
         }
       }
     });
+  }
+
+  // The same where value c of lane r lies at first + r · stride + c; at most kLaneColumns of them.
+  FASTLOSS_HOST_DEVICE void turned(int64_t first, int64_t stride, int64_t rows, int64_t cols,
+                                   T* tile) const {
+    if (stride == 1) return side_by_side(first, 0, rows, cols, tile);  // one value a row
+    T strip[8 * kLaneColumns];
+    const bool in_place = detail::is_stored_as<T>(type);
+    for (int64_t r = 0; r < rows; r += 8) {
+      const int64_t height = rows - r < 8 ? rows - r : 8;
+      const int64_t at = first + r * stride;
+      for (int64_t i = 0; i < height && !in_place; ++i) {
+        span(at + i * stride, cols, strip + i * cols);
+      }
+      const T* const in = in_place ? static_cast<const T*>(data) + at : strip;
+      detail::transpose(in, in_place ? stride : cols, height, cols, tile + r, kLanes);
+    }
   }
 
   T operator[](int64_t i) const {
@@ -105,17 +124,32 @@ struct Sink {
     });
   }
 
-  FASTLOSS_HOST_DEVICE void store_columns(int64_t first, int64_t stride, int64_t rows, int64_t cols,
-                                          const T* __restrict tile, int64_t tile_stride) const {
+  FASTLOSS_HOST_DEVICE void store_side_by_side(int64_t first, int64_t stride, int64_t rows,
+                                               int64_t cols, const T* __restrict tile) const {
     detail::with_type(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
       using S = decltype(stored);
       S* __restrict out = static_cast<S*>(data) + first;
       for (int64_t c = 0; c < cols; ++c) {
+#pragma omp simd
         for (int64_t r = 0; r < rows; ++r) {
-          out[c * stride + r] = detail::rounded<S>(tile[r * tile_stride + c]);
+          out[c * stride + r] = detail::rounded<S>(tile[c * kLanes + r]);
         }
       }
     });
+  }
+
+  FASTLOSS_HOST_DEVICE void store_turned(int64_t first, int64_t stride, int64_t rows, int64_t cols,
+                                         const T* tile) const {
+    T strip[8 * kLaneColumns];
+    const bool in_place = detail::is_stored_as<T>(type);
+    for (int64_t r = 0; r < rows; r += 8) {
+      const int64_t height = rows - r < 8 ? rows - r : 8;
+      const int64_t at = first + r * stride;
+      T* const out = in_place ? static_cast<T*>(data) + at : strip;
+      detail::transpose(tile + r, kLanes, cols, height, out, in_place ? stride : cols);
+      for (int64_t i = 0; i < height && !in_place; ++i)
+        store(at + i * stride, cols, out + i * cols);
+    }
   }
 };
 

@@ -59,6 +59,34 @@ struct SmoothedClasses {
   }
 };
 
+struct SmoothedLanes {
+  LaneMoments weights;
+  double count[kLanes] = {};
+
+  // `weight`: of the classes, or null.
+  template <class T>
+  FASTLOSS_HOST_DEVICE void of(const T* z, int64_t classes, int64_t lanes, const T* weight,
+                               const T* max) {
+    for (int64_t c = 0; c < classes; ++c) {
+      const T* const in = z + c * kLanes;
+      const T w = weight != nullptr ? weight[c] : T(1);
+      for (int64_t r = 0; r < lanes; ++r) {
+        const bool removed = in[r] == -math::kInfinity<T>;
+        weights.mass[r] += static_cast<double>(removed ? T(0) : w);
+        weights.gap[r] += static_cast<double>(removed ? T(0) : w * (max[r] - in[r]));
+        count[r] += removed ? 0 : 1;
+      }
+    }
+  }
+  FASTLOSS_HOST_DEVICE SmoothedClasses operator[](int64_t r) const {
+    return {weights[r], count[r]};
+  }
+  FASTLOSS_HOST_DEVICE void set(int64_t r, const SmoothedClasses& row) {
+    weights.set(r, row.weights);
+    count[r] = row.count;
+  }
+};
+
 // The target is a class.
 template <class T>
 struct CrossEntropy {
@@ -76,6 +104,17 @@ struct CrossEntropy {
     }
   };
 
+  struct Lanes {
+    LaneSums<T> all;
+    SmoothedLanes classes;
+
+    FASTLOSS_HOST_DEVICE State operator[](int64_t r) const { return {all[r], classes[r]}; }
+    FASTLOSS_HOST_DEVICE void set(int64_t r, const State& state) {
+      all.set(r, state.all);
+      classes.set(r, state.classes);
+    }
+  };
+
   struct Row {
     T value = 0;
     Normaliser<T> normaliser;
@@ -83,6 +122,18 @@ struct CrossEntropy {
     T uniform = 0;  // u
     T dtarget = 0;
 
+    static constexpr int64_t kFields = 6;
+    static FASTLOSS_HOST_DEVICE Row load(const T* fields, int64_t stride) {
+      return {fields[0], Normaliser<T>::load(fields + stride, stride), fields[3 * stride],
+              fields[4 * stride], fields[5 * stride]};
+    }
+    FASTLOSS_HOST_DEVICE void store(T* fields, int64_t stride) const {
+      fields[0] = value;
+      normaliser.store(fields + stride, stride);
+      fields[3 * stride] = share;
+      fields[4 * stride] = uniform;
+      fields[5 * stride] = dtarget;
+    }
     FASTLOSS_HOST_DEVICE bool counts() const { return normaliser.counts(); }
   };
 
@@ -102,11 +153,17 @@ struct CrossEntropy {
     return {all, SmoothedClasses::of(z, count, weights_from(column), LseState<T>::shift(all.max))};
   }
 
-  // In double, rounded once.
-  FASTLOSS_HOST_DEVICE Row finish(const State& others, T target, int64_t column) const {
+  FASTLOSS_HOST_DEVICE void push_lanes(const T* z, const T*, int64_t column, int64_t count,
+                                       int64_t lanes, Lanes& states) const {
+    states.all.of(z, count, lanes);
+    if (!(smoothing > T(0))) return;
+    states.classes.of(z, count, lanes, weights_from(column), states.all.reference);
+  }
+
+  // In double, rounded once. Branch-free: the rows of a tile are finished in one loop.
+  FASTLOSS_HOST_DEVICE Row finish(const State& others, T target, T target_weight) const {
     const bool removed = target == -math::kInfinity<T>;
-    const bool alone = others.all.empty();
-    if (removed && alone) return {};
+    const bool alone = others.all.empty(), smooth = smoothing > T(0);
     const double log_others = math::log(others.all.sum);  // relative to their maximum
     const double gap =
         alone ? -math::kInfinity<double>
@@ -117,22 +174,21 @@ struct CrossEntropy {
         wins ? target : others.all.max,
         static_cast<T>(wins ? both.sigmoid_minus : both.sigmoid / others.all.sum)};
 
-    const double weight = weight_of(column), kept = (1 - static_cast<double>(smoothing)) * weight;
+    const double weight = target_weight, kept = (1 - static_cast<double>(smoothing)) * weight;
     // A class of weight 0 costs nothing, not even where its loss is infinite.
     const double own = kept == 0 ? 0 : kept * both.softplus;
     const double down = kept * both.sigmoid;
-    if (!(smoothing > T(0))) {
-      return {static_cast<T>(own), normaliser, static_cast<T>(kept), T(0), static_cast<T>(-down)};
-    }
     const Moments& all = others.classes.weights;
     const double counted = removed ? 0 : weight;
-    const double u = smoothing / (others.classes.count + (removed ? 0 : 1));
+    const double u = smooth ? smoothing / (others.classes.count + (removed ? 0 : 1)) : 0;
     // lse less the maximum of the others.
     const double lift = alone ? 0 : log_others + both.softplus_minus;
     const double sum = all.value(lift) + (counted == 0 ? 0 : counted * both.softplus);
     const double mass = all.mass + counted;
-    return {static_cast<T>(own + u * sum), normaliser, static_cast<T>(kept + u * mass),
-            static_cast<T>(u), static_cast<T>(-down + u * (mass * both.sigmoid_minus - counted))};
+    const double dtarget = u * (mass * both.sigmoid_minus - counted) - down;
+    const Row row{static_cast<T>(smooth ? own + u * sum : own), normaliser,
+                  static_cast<T>(kept + u * mass), static_cast<T>(u), static_cast<T>(dtarget)};
+    return removed & alone ? Row{} : row;
   }
 
   // Every column; the target's is to be replaced by factor · dtarget.
@@ -149,6 +205,25 @@ struct CrossEntropy {
         dscore[j] -= z[j] == -math::kInfinity<T> ? T(0) : u * weight_of(j);
       }
     });
+  }
+
+  FASTLOSS_HOST_DEVICE void dscores_lanes(const T* z, const T*, int64_t column, int64_t count,
+                                          int64_t lanes, const T* rows, const T* factor,
+                                          T* dscore) const {
+    for (int64_t c = 0; c < count; ++c) {
+      const T* const in = z + c * kLanes;
+      T* const out = dscore + c * kLanes;
+      for (int64_t r = 0; r < lanes; ++r) {
+        const Row row = Row::load(rows + r, kLanes);
+        out[r] = factor[r] * row.share * row.normaliser.probability(in[r]);
+      }
+      if (!(smoothing > T(0))) continue;
+      const T w = weight_of(column + c);
+      for (int64_t r = 0; r < lanes; ++r) {
+        const T u = factor[r] * Row::load(rows + r, kLanes).uniform;
+        out[r] -= in[r] == -math::kInfinity<T> ? T(0) : u * w;
+      }
+    }
   }
 };
 
@@ -173,12 +248,36 @@ struct SoftCrossEntropy {
     }
   };
 
+  struct Lanes {
+    LaneSums<T> all;
+    LaneMoments own;
+    SmoothedLanes classes;
+
+    FASTLOSS_HOST_DEVICE State operator[](int64_t r) const { return {all[r], own[r], classes[r]}; }
+    FASTLOSS_HOST_DEVICE void set(int64_t r, const State& state) {
+      all.set(r, state.all);
+      own.set(r, state.own);
+      classes.set(r, state.classes);
+    }
+  };
+
   struct Row {
     T value = 0;
     Normaliser<T> normaliser;
     T share = 0;    // Q
     T uniform = 0;  // u
 
+    static constexpr int64_t kFields = 5;
+    static FASTLOSS_HOST_DEVICE Row load(const T* fields, int64_t stride) {
+      return {fields[0], Normaliser<T>::load(fields + stride, stride), fields[3 * stride],
+              fields[4 * stride]};
+    }
+    FASTLOSS_HOST_DEVICE void store(T* fields, int64_t stride) const {
+      fields[0] = value;
+      normaliser.store(fields + stride, stride);
+      fields[3 * stride] = share;
+      fields[4 * stride] = uniform;
+    }
     FASTLOSS_HOST_DEVICE bool counts() const { return normaliser.counts(); }
   };
 
@@ -205,18 +304,35 @@ struct SoftCrossEntropy {
     return {all, {mass, gap}, SmoothedClasses::of(z, count, weight, max)};
   }
 
+  FASTLOSS_HOST_DEVICE void push_lanes(const T* z, const T* target, int64_t column, int64_t count,
+                                       int64_t lanes, Lanes& states) const {
+    states.all.of(z, count, lanes);
+    const T* const weight = class_weight != nullptr ? class_weight + column : nullptr;
+    for (int64_t c = 0; c < count; ++c) {
+      const T* const in = z + c * kLanes;
+      const T* const t = target + c * kLanes;
+      const T w = weight != nullptr ? weight[c] : T(1);
+      for (int64_t r = 0; r < lanes; ++r) {
+        const T q = w * t[r];
+        states.own.mass[r] += static_cast<double>(q);
+        states.own.gap[r] += static_cast<double>(weighted_gap(q, states.all.reference[r], in[r]));
+      }
+    }
+    if (!(smoothing > T(0))) return;
+    states.classes.of(z, count, lanes, weight, states.all.reference);
+  }
+
   FASTLOSS_HOST_DEVICE Row finish(const State& state) const {
-    if (state.all.empty()) return {};
     const auto normaliser = Normaliser<T>::of(state.all);
     const double log_sum = math::log(state.all.sum), own = state.own.value(log_sum);
-    if (!(smoothing > T(0))) {
-      return {static_cast<T>(own), normaliser, static_cast<T>(state.own.mass), T(0)};
-    }
+    const bool smooth = smoothing > T(0);
     const double kept = 1 - static_cast<double>(smoothing);
-    const double u = smoothing / state.classes.count;
+    const double u = smooth ? smoothing / state.classes.count : 0;
     const Moments& all = state.classes.weights;
-    return {static_cast<T>((kept == 0 ? 0 : kept * own) + u * all.value(log_sum)), normaliser,
-            static_cast<T>(kept * state.own.mass + u * all.mass), static_cast<T>(u)};
+    const double kept_own = kept == 0 ? 0 : kept * own;
+    const Row row{static_cast<T>(smooth ? kept_own + u * all.value(log_sum) : own), normaliser,
+                  static_cast<T>(kept * state.own.mass + u * all.mass), static_cast<T>(u)};
+    return state.all.empty() ? Row{} : row;
   }
 
   FASTLOSS_HOST_DEVICE void dscores(const T* __restrict z, const T* __restrict target,
@@ -233,6 +349,23 @@ struct SoftCrossEntropy {
         dscore[j] = share * normaliser.probability(z[j]) - weight_of(j) * q;
       }
     });
+  }
+
+  FASTLOSS_HOST_DEVICE void dscores_lanes(const T* z, const T* target, int64_t column,
+                                          int64_t count, int64_t lanes, const T* rows,
+                                          const T* factor, T* dscore) const {
+    for (int64_t c = 0; c < count; ++c) {
+      const T* const in = z + c * kLanes;
+      const T* const t = target + c * kLanes;
+      T* const out = dscore + c * kLanes;
+      const T w = class_weight != nullptr ? class_weight[column + c] : T(1);
+      for (int64_t r = 0; r < lanes; ++r) {
+        const Row row = Row::load(rows + r, kLanes);
+        const T u = in[r] == -math::kInfinity<T> ? T(0) : factor[r] * row.uniform;
+        const T q = factor[r] * (T(1) - smoothing) * t[r] + u;
+        out[r] = factor[r] * row.share * row.normaliser.probability(in[r]) - w * q;
+      }
+    }
   }
 };
 

@@ -8,6 +8,7 @@
 // double until the row's value is formed.
 #pragma once
 
+#include "core/lanes.h"
 #include "core/lse.h"
 
 namespace fastloss {
@@ -54,6 +55,41 @@ struct RowSum {
   }
 };
 
+// The sums of rows side by side (core/lanes.h). Loops over lanes are plain ones: inside `omp simd`
+// a struct that a member function is called on would be kept in memory, a copy a lane.
+template <class T>
+struct LaneSums {
+  T max[kLanes];
+  T reference[kLanes];  // the maximum, or 0 where that is −inf
+  double sum[kLanes];
+
+  FASTLOSS_HOST_DEVICE void find_max(const T* z, int64_t count, int64_t lanes) {
+    for (int64_t r = 0; r < lanes; ++r) max[r] = -math::kInfinity<T>;
+    for (int64_t c = 0; c < count; ++c) {
+      const T* const in = z + c * kLanes;
+      for (int64_t r = 0; r < lanes; ++r) max[r] = in[r] > max[r] ? in[r] : max[r];
+    }
+    for (int64_t r = 0; r < lanes; ++r) {
+      reference[r] = LseState<T>::shift(max[r]);
+      sum[r] = 0;
+    }
+  }
+  FASTLOSS_HOST_DEVICE void of(const T* z, int64_t count, int64_t lanes) {
+    find_max(z, count, lanes);
+    for (int64_t c = 0; c < count; ++c) {
+      const T* const in = z + c * kLanes;
+      for (int64_t r = 0; r < lanes; ++r) {
+        sum[r] += static_cast<double>(math::exp_up_to_0(in[r] - reference[r]));
+      }
+    }
+  }
+  FASTLOSS_HOST_DEVICE RowSum<T> operator[](int64_t r) const { return {max[r], sum[r]}; }
+  FASTLOSS_HOST_DEVICE void set(int64_t r, const RowSum<T>& row) {
+    max[r] = row.max;
+    sum[r] = row.sum;
+  }
+};
+
 // Σ q_c and Σ q_c (max − z_c).
 struct Moments {
   double mass = 0;
@@ -69,6 +105,17 @@ struct Moments {
   FASTLOSS_HOST_DEVICE double value(double log_sum) const { return gap + mass * log_sum; }
 };
 
+struct LaneMoments {
+  double mass[kLanes] = {};
+  double gap[kLanes] = {};
+
+  FASTLOSS_HOST_DEVICE Moments operator[](int64_t r) const { return {mass[r], gap[r]}; }
+  FASTLOSS_HOST_DEVICE void set(int64_t r, const Moments& row) {
+    mass[r] = row.mass;
+    gap[r] = row.gap;
+  }
+};
+
 // How a row's logits become probabilities.
 template <class T>
 struct Normaliser {
@@ -77,6 +124,13 @@ struct Normaliser {
 
   static FASTLOSS_HOST_DEVICE Normaliser of(const RowSum<T>& row) {
     return {LseState<T>::shift(row.max), static_cast<T>(1 / row.sum)};
+  }
+  static FASTLOSS_HOST_DEVICE Normaliser load(const T* fields, int64_t stride) {
+    return {fields[0], fields[stride]};
+  }
+  FASTLOSS_HOST_DEVICE void store(T* fields, int64_t stride) const {
+    fields[0] = max;
+    fields[stride] = inverse;
   }
   FASTLOSS_HOST_DEVICE bool counts() const { return !(inverse == T(0)); }
   FASTLOSS_HOST_DEVICE T probability(T z) const { return inverse * math::exp_up_to_0(z - max); }

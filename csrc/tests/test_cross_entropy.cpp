@@ -53,7 +53,7 @@ CrossEntropy<double>::Row class_row(const Problem& p, size_t target) {
   CrossEntropy<double>::State state;
   if (t > 0) state.merge(loss.push(p.z.data(), nullptr, 0, t));
   if (t + 1 < n) state.merge(loss.push(p.z.data() + t + 1, nullptr, t + 1, n - t - 1));
-  return loss.finish(state, p.z[target], t);
+  return loss.finish(state, p.z[target], loss.weight_of(t));
 }
 
 void test_derivatives(const Problem& p, size_t target_class) {
@@ -97,8 +97,8 @@ void test_offset() {
     soft.dscores(far, target, 0, 4, b, 1.0f, db);
     for (int i = 0; i < 4; ++i) CHECK(da[i] == db[i]);
     const CrossEntropy<float> hard{smoothing, nullptr};
-    const auto c = hard.finish(hard.push(near, nullptr, 0, 3), near[3], 3);
-    const auto d = hard.finish(hard.push(far, nullptr, 0, 3), far[3], 3);
+    const auto c = hard.finish(hard.push(near, nullptr, 0, 3), near[3], 1);
+    const auto d = hard.finish(hard.push(far, nullptr, 0, 3), far[3], 1);
     CHECK(c.value == d.value && c.dtarget == d.dtarget);
   }
 }

@@ -33,9 +33,25 @@ struct Recorder {
     double dtarget = 0;
     double kept = 0;
     bool counts() const { return kept != 0; }
+
+    static constexpr int64_t kFields = 3;
+    static Row load(const double* fields, int64_t stride) {
+      return {fields[0], fields[stride], fields[2 * stride]};
+    }
+    void store(double* fields, int64_t stride) const {
+      fields[0] = value;
+      fields[stride] = dtarget;
+      fields[2 * stride] = kept;
+    }
+  };
+  struct Lanes {
+    State states[kLanes];
+    State operator[](int64_t r) const { return states[r]; }
+    void set(int64_t r, const State& state) { states[r] = state; }
   };
 
   static bool takes_target(double t) { return t != 99; }
+  static double weight_of(int64_t column) { return static_cast<double>(column) + 1; }
 
   State push(const double* z, const double* target, int64_t column, int64_t count) const {
     State state;
@@ -47,8 +63,8 @@ struct Recorder {
     return state;
   }
   Row finish(const State& state) const { return {state.sum, 0, 1}; }
-  Row finish(const State& state, double z, int64_t column) const {
-    return {state.sum + z, -static_cast<double>(column) - 1, 1};
+  Row finish(const State& state, double z, double weight) const {
+    return {state.sum + z, -weight, 1};
   }
   void dscores(const double* z, const double*, int64_t column, int64_t count, const Row&,
                double factor, double* out) const {
@@ -58,9 +74,39 @@ struct Recorder {
       out[j] = factor * z[j];
     }
   }
+
+  // Lanes without a row hold zeros and are not recorded: a row's first logit tells which it is.
+  void push_lanes(const double* z, const double* target, int64_t column, int64_t count,
+                  int64_t lanes, Lanes& lane_states) const {
+    State* const states = lane_states.states;
+    CHECK(lanes % kLaneStep == 0 && lanes <= kLanes && count <= kLaneColumns);
+    for (int64_t r = 0; r < lanes; ++r) {
+      states[r] = {};
+      for (int64_t c = 0; c < count; ++c) {
+        const double value = z[c * kLanes + r];
+        if (value == -math::kInfinity<double>) continue;  // the row's class
+        states[r].sum += value + (target != nullptr && !kOfClass ? target[c * kLanes + r] : 0);
+        if (value == 0) continue;
+        record->pushed.push_back(value);
+        record->pushed_columns.push_back(column + c);
+      }
+    }
+  }
+  void dscores_lanes(const double* z, const double*, int64_t column, int64_t count, int64_t lanes,
+                     const double*, const double* factor, double* out) const {
+    for (int64_t r = 0; r < lanes; ++r) {
+      for (int64_t c = 0; c < count; ++c) {
+        const double value = z[c * kLanes + r];
+        out[c * kLanes + r] = factor[r] * value;
+        if (value == 0) continue;
+        record->differentiated.push_back(value);
+        CHECK(static_cast<int64_t>(value) % 10000 == column + c);
+      }
+    }
+  }
 };
 
-// Logit (row, column) is 10 000 · row + column: a value tells its place.
+// Logit (row, column) is 10 000 · (row + 1) + column: a value tells its place.
 template <bool kOfClass>
 void test_rows(int64_t outer, int64_t classes, int64_t inner, bool ignoring) {
   const int64_t rows = outer * inner;
@@ -70,7 +116,7 @@ void test_rows(int64_t outer, int64_t classes, int64_t inner, bool ignoring) {
     target_class[row] = ignoring && row % 3 == 1 ? -100 : (row * 7) % classes;
     for (int64_t c = 0; c < classes; ++c) {
       const auto at = (row / inner * classes + c) * inner + row % inner;
-      z[at] = static_cast<double>(10000 * row + c);
+      z[at] = static_cast<double>(10000 * (row + 1) + c);
       target[at] = 0.25;
     }
   }
@@ -90,7 +136,7 @@ void test_rows(int64_t outer, int64_t classes, int64_t inner, bool ignoring) {
   record = &calls;
   using Loss = Recorder<kOfClass>;
   const RowsCpu<Loss, double> engine(input, Loss{});
-  std::vector<typename Loss::Row> out(rows);
+  std::vector<double> out(Loss::Row::kFields * rows);
   CHECK(engine.forward(out.data()));
   std::vector<double> upstream(rows);
   for (int64_t row = 0; row < rows; ++row) upstream[row] = static_cast<double>(row % 5) - 2;
@@ -107,13 +153,13 @@ void test_rows(int64_t outer, int64_t classes, int64_t inner, bool ignoring) {
     for (int64_t c = 0; c < classes; ++c) {
       const auto at = (row / inner * classes + c) * inner + row % inner;
       const bool own = kOfClass && c == target_class[row];
-      CHECK(pushed.count(z[at]) == (ignored || own ? 0u : 1u));
-      CHECK(differentiated.count(z[at]) == (ignored ? 0u : 1u));
+      if (!ignored) CHECK(pushed.count(z[at]) == (own ? 0u : 1u));
+      if (!ignored) CHECK(differentiated.count(z[at]) == 1u);
       const double derivative = own ? -static_cast<double>(c) - 1 : z[at];
       CHECK(gradient[at] == (ignored ? 0 : upstream[row] * derivative));
       sum += z[at] + (kOfClass ? 0 : 0.25);
     }
-    CHECK(out[row].value == (ignored ? -1 : sum));
+    CHECK(out[row] == (ignored ? -1 : sum));
   }
 
   if (!kOfClass && !z.empty()) {
@@ -180,7 +226,8 @@ void test_elements(int64_t count, StoredType type) {
 
 int main() {
   host::thread_count = 3;
-  for (const int64_t classes : {1, 2, 5, 63, 64, 65, 1024, 1025, 2500}) {
+  // Rows a block: 1 to 2 · kLanes + 1; classes: one tile, its border, several.
+  for (const int64_t classes : {1, 2, 5, 8, 15, 16, 17, 127, 128, 129, 300, 1024, 1025, 2500}) {
     for (const bool ignoring : {false, true}) {
       test_rows<true>(4, classes, 1, ignoring);
       test_rows<true>(2, classes, 3, ignoring);
@@ -189,7 +236,17 @@ int main() {
     test_rows<false>(4, classes, 1, false);
     test_rows<false>(2, classes, 17, false);
   }
-  test_rows<true>(200, 3, 1, true);
+  for (const int64_t rows : {1, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65}) {
+    for (const int64_t classes : {3, 16, 129}) {
+      test_rows<true>(rows, classes, 1, true);
+      test_rows<true>(1, classes, rows, true);
+      test_rows<true>(rows, classes, 5, true);
+      test_rows<false>(rows, classes, 1, false);
+      test_rows<false>(3, classes, rows, false);
+    }
+  }
+  test_rows<true>(20000, 3, 1, true);  // several tasks
+  test_rows<true>(3, 3, 9000, true);
   test_rows<true>(0, 5, 1, false);
   test_rows<true>(5, 5, 0, false);
   for (const int64_t count : {0, 1, 1023, 1024, 1025, 16384, 40001}) {

@@ -138,7 +138,10 @@ int main() {
   for (const bool masked : {false, true}) {
     for (const auto& [p, n] : {std::pair<int64_t, int64_t>{1, 1},
                                {1, 20},
+                               {1, 8},
                                {1, 70},
+                               {1, 128},
+                               {1, 129},
                                {20, 1},
                                {3, 5},
                                {5, 3},
@@ -156,8 +159,18 @@ int main() {
         CHECK(count_pairs(in, row) == row_of(q, masked, row, -1, 0, one).value);
       }
     }
-    for (const int64_t n : {1, 2, 33, 0}) {
-      Problem q = draw(9, 1, n, masked);
+    for (const auto& [b, n] : {std::pair<int64_t, int64_t>{9, 1},
+                               {9, 2},
+                               {9, 33},
+                               {9, 0},
+                               {1, 3},
+                               {15, 128},
+                               {16, 129},
+                               {17, 7},
+                               {31, 8},
+                               {32, 9},
+                               {33, 16}}) {
+      Problem q = draw(b, 1, n, masked);
       for (int64_t row = 0; row < q.b; ++row) {
         if (!q.positive_where[row]) q.positive[row] = 0.5;
         q.positive_where[row] = 1;
