@@ -37,8 +37,8 @@ struct RowDerivatives {
   T overall() const { return row_grad.overall(rows); }
 };
 
-// The numbers of `count` rows and each one's factor field by field, because neighbouring columns are
-// read together: field f of column j is at(j)[f · count].
+// The numbers of `count` rows and each one's factor field by field, because neighbouring columns
+// are read together: field f of column j is at(j)[f · count].
 template <class Row, class T>
 class RowFields {
  public:

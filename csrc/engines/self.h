@@ -10,8 +10,9 @@
 // A loss is a functor (losses/nt_xent.h and losses/sup_con.h are the models) that gives
 //     Value               accumulation type T
 //     State               monoid over the scores of a row; State{} is empty
-//     Row                 plain struct of T: the row's value and what its derivative needs; counts()
-//     kPaired             whether rows i and i ± n/2 are each other's target: that score is in no
+//     Row                 plain struct of T: the row's value and what its derivative needs;
+//     counts() kPaired             whether rows i and i ± n/2 are each other's target: that score
+//     is in no
 //                         span, finish gets it, and Row::dtarget = ∂L/∂s_target
 //     push(s, row, column, count) const → State       a span of a row, from candidate `column` on
 //     push_columns(tile, stride, rows, cols, row, column, State*)   merges a tile of scores into

@@ -17,8 +17,8 @@
 //
 // One (n, d) accumulator serves rows and columns: a panel collects its column gradients
 // feature-major, (d × width), because w is then read as it lies. They are complete when the panel's
-// own rows have been visited; it is turned, and what its rows collected is added. Panels, blocks and
-// runs own what they write: no order depends on timing.
+// own rows have been visited; it is turned, and what its rows collected is added. Panels, blocks
+// and runs own what they write: no order depends on timing.
 #pragma once
 
 #include <algorithm>

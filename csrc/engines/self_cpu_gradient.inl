@@ -34,15 +34,15 @@ struct SelfCpu<Loss, S>::Accumulators {
   int64_t wide() const { return engine.panels_ * engine.cols_; }
   // Own panels of a chunk are in its first group.
   int64_t least_group() const {
-    return engine.in_.itself ? std::min((chunk_rows + engine.cols_ - 1) / engine.cols_,
-                                        engine.panels_)
-                             : 1;
+    return engine.in_.itself
+               ? std::min((chunk_rows + engine.cols_ - 1) / engine.cols_, engine.panels_)
+               : 1;
   }
 
   // Values that tiles may take beside all else within the workspace.
   int64_t room(int64_t rows) const {
-    const int64_t beside = rows * engine.in_.d * (turns + collects) +
-                           (distance ? rows / step_of(rows) * wide() : 0);
+    const int64_t beside =
+        rows * engine.in_.d * (turns + collects) + (distance ? rows / step_of(rows) * wide() : 0);
     const int64_t left =
         engine.in_.workspace - engine.tiles_.bytes() - (beside * int64_t{sizeof(T)});
     return std::max(engine.in_.workspace / 8, left - engine.state_bytes()) / int64_t{sizeof(T)};
@@ -87,7 +87,8 @@ struct SelfCpu<Loss, S>::Accumulators {
     return std::min(rows, n);
   }
 
-  // Gives tiles of rows [row, end) and panels [panel, last) their place; returns the rows they take.
+  // Gives tiles of rows [row, end) and panels [panel, last) their place; returns the rows they
+  // take.
   int64_t lay_out(int64_t row, int64_t end, int64_t panel, int64_t last) {
     origin = row;
     int64_t total = 0;
@@ -156,8 +157,8 @@ void SelfCpu<Loss, S>::chunk_scores(const Chunk& chunk, Accumulators& acc) {
   host::for_each_task(panels * runs, [&](int64_t task, int64_t slot) {
     const int64_t p = chunk.panel + task / runs, run = task % runs;
     const Panel panel = this->panel(p);
-    const int64_t stop = chunk.row + std::min(height(chunk.row, end, p),
-                                              (run + 1) * blocks / runs * block_);
+    const int64_t stop =
+        chunk.row + std::min(height(chunk.row, end, p), (run + 1) * blocks / runs * block_);
     int64_t row = chunk.row + run * blocks / runs * block_;
     if (row >= stop) return;
     tiles_.pack(panel.side, panel.first, panel.width, slot);
@@ -296,8 +297,7 @@ void SelfCpu<Loss, S>::chunk_gradients(const Chunk& chunk, const Derivatives& de
   });
   const int64_t panels = chunk.last - chunk.panel;
   // Where panels are few, a task owns some of their features.
-  const int64_t slices =
-      std::min((d + 15) / 16, (2 * host::threads() + panels - 1) / panels);
+  const int64_t slices = std::min((d + 15) / 16, (2 * host::threads() + panels - 1) / panels);
   host::for_each_task(panels * slices, [&](int64_t task, int64_t) {
     const int64_t p = chunk.panel + task / slices, slice = task % slices;
     const Panel panel = this->panel(p);
@@ -416,13 +416,14 @@ void SelfCpu<Loss, S>::finish(const SelfGradients<T>& gradients, const Accumulat
 template <class Loss, class S>
 void SelfCpu<Loss, S>::clear(const SelfGradients<T>& gradients) const {
   const int64_t d = in_.d;
+  if (gradients.scale) *gradients.scale = 0;
   for (const auto& [gradient, count] :
        {std::pair{gradients.rows, in_.n}, std::pair{gradients.others, in_.k}}) {
     if (!gradient) continue;
-    host::for_each_task((count + cols_ - 1) / cols_, [&, out = gradient, rows = count](
-                                                         int64_t task, int64_t) {
-      std::fill(out + task * cols_ * d, out + std::min(rows, (task + 1) * cols_) * d, T(0));
-    });
+    host::for_each_task(
+        (count + cols_ - 1) / cols_, [&, out = gradient, rows = count](int64_t task, int64_t) {
+          std::fill(out + task * cols_ * d, out + std::min(rows, (task + 1) * cols_) * d, T(0));
+        });
   }
 }
 
@@ -432,6 +433,7 @@ void SelfCpu<Loss, S>::forward_gradient(Row* rows, const RowGrad& row_grad,
                                         const SelfGradients<T>& gradients) {
   clear(gradients);
   if (in_.n == 0) return;
+  if (panels_ == 0) return forward(rows);
   Accumulators acc(*this, gradients);
   if (!acc.complete) {
     states(0, in_.n, acc.kept, &acc, rows);
@@ -457,7 +459,7 @@ template <class RowGrad>
 void SelfCpu<Loss, S>::backward(const Row* rows, const RowGrad& row_grad,
                                 const SelfGradients<T>& gradients) {
   clear(gradients);
-  if (in_.n == 0) return;
+  if (panels_ == 0) return;
   Accumulators acc(*this, gradients);
   const SelfDerivatives<Loss, RowGrad> derivatives(loss_, rows, own_rows(), row_grad);
   all_chunks(derivatives, gradients, acc, 0);

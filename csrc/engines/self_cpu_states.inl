@@ -32,8 +32,7 @@ FASTLOSS_HOST_DEVICE void SelfCpu<Loss, S>::recompute_close(int64_t row, const P
   const S* const x = in_.rows + row * in_.d;
   for (int64_t j = from; j < panel.width; ++j) {
     if (span[j] < kDirectDistance<T> * (norm + panel.statistic[j])) {
-      span[j] =
-          detail::squared_distance<T>(x, panel.side.data + (panel.first + j) * in_.d, in_.d);
+      span[j] = detail::squared_distance<T>(x, panel.side.data + (panel.first + j) * in_.d, in_.d);
     }
     if (in_.similarity == Similarity::kEuclidean) span[j] = std::sqrt(span[j]);
     span[j] *= -in_.scale;
@@ -59,6 +58,10 @@ FASTLOSS_HOST_DEVICE void SelfCpu<Loss, S>::mask(int64_t row, const Panel& panel
 template <class Loss, class S>
 void SelfCpu<Loss, S>::states(int64_t first, int64_t last, int64_t kept, Accumulators* acc,
                               Row* rows) {
+  if (panels_ == 0) {  // no candidates
+    for (int64_t i = first; i < last; ++i) rows[i] = loss_.finish(State{}, -math::kInfinity<T>);
+    return;
+  }
   // A task is a run of rows against a run of panels: long runs of rows share the packing of a
   // panel, short ones keep all threads busy.
   int64_t run_rows = 8 * block_, run_panels = 16;
@@ -67,8 +70,8 @@ void SelfCpu<Loss, S>::states(int64_t first, int64_t last, int64_t kept, Accumul
   const int64_t wanted = 4 * host::threads() * (in_.itself ? 2 : 1);
   while (run_panels > 1 && row_runs() * panel_runs() < wanted) run_panels /= 2;
   while (run_rows > block_ && row_runs() * panel_runs() < wanted) run_rows /= 2;
-  // Partial states, one a row and run of panels and one a column and run of rows, are kept a slab of
-  // panels at a time, so that they too stay within the workspace.
+  // Partial states, one a row and run of panels and one a column and run of rows, are kept a slab
+  // of panels at a time, so that they too stay within the workspace.
   const int64_t room = state_bytes() / int64_t{sizeof(State)};
   const int64_t column_states = in_.itself ? row_runs() * cols_ : 0;
   const auto slab_runs = [&] { return room / (last - first + column_states * run_panels); };
@@ -98,8 +101,8 @@ void SelfCpu<Loss, S>::states(int64_t first, int64_t last, int64_t kept, Accumul
           const Tile t = tile_of(row, std::min(block_, stop - row), panel);
           T* const out = row < kept ? acc->tile(p, row) : tiles_.tile(slot);
           score_tile(panel, t, slot, out, [=, this](int64_t r, T* span) FASTLOSS_SIMD_LOOP {
-            row_states[row + r].merge(loss_.push(span + t.from, row + r, panel.column + t.from,
-                                                 t.width - t.from));
+            row_states[row + r].merge(
+                loss_.push(span + t.from, row + r, panel.column + t.from, t.width - t.from));
           });
           const int64_t both = t.both();
           if (panel.own && both < t.width) {

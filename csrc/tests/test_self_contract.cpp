@@ -68,8 +68,7 @@ struct Recorder {
     }
   }
   static void add_columns(const double* s, int64_t row, int64_t column, int64_t count,
-                          const double* fields, int64_t stride, const double* factor,
-                          double* out) {
+                          const double* fields, int64_t stride, const double* factor, double* out) {
     for (int64_t j = 0; j < count; ++j) {
       CHECK(fields[2 * stride + j] == 100);  // Row::dtarget
       record(differentiated, column + j, row, s[j]);
