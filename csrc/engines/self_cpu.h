@@ -141,6 +141,10 @@ class SelfCpu {
   int64_t height(int64_t row, int64_t end, int64_t p) const {
     return std::min(end, p < own_panels_ ? (p + 1) * cols_ : end) - row;
   }
+  // Loops over rows that do little a row are shared in parts of so many.
+  static constexpr int64_t kPart = 512;
+  static int64_t parts(int64_t count) { return (count + kPart - 1) / kPart; }
+
   int64_t own_rows() const { return in_.itself ? in_.n : 0; }
   // Bytes for partial states.
   int64_t state_bytes() const { return in_.workspace / 16; }

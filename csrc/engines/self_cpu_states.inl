@@ -115,22 +115,23 @@ void SelfCpu<Loss, S>::states(int64_t first, int64_t last, int64_t kept, Accumul
       }
       host::multiply_done();
     });
-    for (int64_t i = 0; i < count; ++i) {
-      for (int64_t run = 0; run < tasks; ++run) total[i].merge(of_rows[run * count + i]);
-    }
-    for (int64_t i = begin * cols_; in_.itself && i < std::min(count, end * cols_); ++i) {
-      for (int64_t run = 0; run < runs; ++run) {
-        total[i].merge(of_cols[run * slab * cols_ + i - begin * cols_]);
+    const int64_t col0 = begin * cols_, col1 = in_.itself ? std::min(count, end * cols_) : 0;
+    host::for_each_task(parts(count), [&](int64_t part, int64_t) {
+      for (int64_t i = part * kPart; i < std::min(count, (part + 1) * kPart); ++i) {
+        for (int64_t run = 0; run < tasks; ++run) total[i].merge(of_rows[run * count + i]);
+        if (i < col0 || i >= col1) continue;
+        for (int64_t run = 0; run < runs; ++run) {
+          total[i].merge(of_cols[run * slab * cols_ + i - col0]);
+        }
       }
-    }
+    });
   }
-  for (int64_t i = 0; i < count; ++i) {
-    if constexpr (Loss::kPaired) {
-      rows[first + i] = loss_.finish(total[i], target_similarity_[first + i]);
-    } else {
-      rows[first + i] = loss_.finish(total[i], T(0));
+  host::for_each_task(parts(count), [&](int64_t part, int64_t) {
+    for (int64_t i = part * kPart; i < std::min(count, (part + 1) * kPart); ++i) {
+      const int64_t row = first + i;
+      rows[row] = loss_.finish(total[i], Loss::kPaired ? target_similarity_[row] : T(0));
     }
-  }
+  });
 }
 
 template <class Loss, class S>
