@@ -34,9 +34,9 @@ def nt_xent(
 
     (Chen et al. 2020), q running over the queue. Every row but the row itself is in the
     denominator, the positive included. A score serves both of its rows, so that only half of the
-    matrix is computed; none of it is stored beyond :func:`fastloss.workspace_limit`: temporaries
-    stay within it, beside both views side by side, gradient accumulators of the size of the inputs
-    and O(n) numbers.
+    2n × 2n matrix is computed. It is never stored: temporaries stay within
+    :func:`fastloss.workspace_limit`, beside both views side by side, gradient accumulators of the
+    size of the inputs and O(n) numbers.
 
     Args:
         view1: (n, d), float32, float64, bfloat16 or float16.
@@ -78,7 +78,7 @@ def nt_xent(
         >>> view1 = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
         >>> view2 = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
         >>> round(fastloss.nt_xent(view1, view2, temperature=0.5).item(), 4)
-        0.7739
+        0.6367
 
     References:
         Chen et al. 2020, "A Simple Framework for Contrastive Learning of Visual Representations",

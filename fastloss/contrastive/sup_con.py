@@ -34,9 +34,9 @@ def sup_con(
 
     (Khosla et al. 2020, :math:`L_{out}`). With references they are the candidates instead, every
     one of them, and the rows are compared with each other no more. A score of two rows serves both,
-    so that only half of the matrix is computed; none of it is stored beyond
-    :func:`fastloss.workspace_limit`: temporaries stay within it, beside gradient accumulators of
-    the size of the inputs and O(n) numbers.
+    so that only half of the n × n matrix is computed. It is never stored: temporaries stay within
+    :func:`fastloss.workspace_limit`, beside gradient accumulators of the size of the inputs and
+    O(n) numbers.
 
     Args:
         embeddings: (n, d), float32, float64, bfloat16 or float16.
@@ -78,7 +78,7 @@ def sup_con(
         >>> embeddings = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
         >>> labels = torch.tensor([3, 3, 7])
         >>> round(fastloss.sup_con(embeddings, labels, temperature=1.0).item(), 4)
-        0.5469
+        0.547
 
     References:
         Khosla et al. 2020, "Supervised Contrastive Learning", arXiv:2004.11362.
