@@ -25,7 +25,14 @@ except ImportError as _error:
 
 from . import nn, reference
 from ._workspace import workspace_limit
-from .contrastive import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp
+from .contrastive import (
+    clip_loss,
+    info_nce,
+    linear_cross_entropy,
+    nt_xent,
+    pairwise_logsumexp,
+    sup_con,
+)
 from .pointwise import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -55,12 +62,14 @@ __all__ = [
     "linear_cross_entropy",
     "listnet_loss",
     "nn",
+    "nt_xent",
     "pairwise_hinge_loss",
     "pairwise_logsumexp",
     "pairwise_margin_loss",
     "ranknet_loss",
     "reference",
     "sampled_softmax_loss",
+    "sup_con",
     "workspace_limit",
 ]
 

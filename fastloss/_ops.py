@@ -184,11 +184,25 @@ _register_pairwise(
     wrt="input linear_weight linear_bias",
 )
 _register_pairwise(
+    "nt_xent",
+    "Tensor views, Tensor? queue, Tensor? weights, Tensor? temperature_tensor, float temperature, "
+    "str similarity, bool decoupled",
+    rows=lambda n: (n, 4),
+    wrt="views queue temperature_tensor",
+)
+_register_pairwise(
     "pairwise_logsumexp",
     "Tensor query, Tensor key, Tensor? key_bias, Tensor? temperature_tensor, float temperature, "
     "str similarity",
     rows=lambda n: (n, 3),
     wrt="query key key_bias temperature_tensor",
+)
+_register_pairwise(
+    "sup_con",
+    "Tensor embeddings, Tensor labels, Tensor? ref_embeddings, Tensor? ref_labels, "
+    "Tensor? weights, Tensor? temperature_tensor, float temperature, str similarity",
+    rows=lambda n: (n, 5),
+    wrt="embeddings ref_embeddings temperature_tensor",
 )
 
 

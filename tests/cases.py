@@ -17,11 +17,13 @@ import cases_info_nce
 import cases_kl_div_with_logits
 import cases_linear_cross_entropy
 import cases_listnet_loss
+import cases_nt_xent
 import cases_pairwise_hinge_loss
 import cases_pairwise_logsumexp
 import cases_pairwise_margin_loss
 import cases_ranknet_loss
 import cases_sampled_softmax_loss
+import cases_sup_con
 
 CASES = (
     cases_binary_cross_entropy.CASE,
@@ -34,10 +36,12 @@ CASES = (
     cases_kl_div_with_logits.CASE,
     cases_linear_cross_entropy.CASE,
     cases_listnet_loss.CASE,
+    cases_nt_xent.CASE,
     cases_pairwise_hinge_loss.CASE,
     cases_pairwise_logsumexp.CASE,
     cases_pairwise_margin_loss.CASE,
     cases_ranknet_loss.CASE,
     cases_sampled_softmax_loss.CASE,
+    cases_sup_con.CASE,
 )
 PAIRWISE = tuple(case for case in CASES if case.is_pairwise)

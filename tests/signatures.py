@@ -20,6 +20,8 @@ FUNCTIONS = {
         ignore_index=-100, label_smoothing=0.0, reduction="mean")""",
     "listnet_loss": """(scores, labels, *, target="softmax", label_temperature=1.0, gain="exp2",
         where=None, offsets=None, list_weights=None, reduction="mean")""",
+    "nt_xent": """(view1, view2, *, queue=None, temperature=0.5, similarity="cosine",
+        decoupled=False, weights=None, group=None, reduction="mean")""",
     "pairwise_hinge_loss": """(scores, labels, *, margin=1.0, power=1, pair_weight="none",
         method="auto", where=None, offsets=None, weights=None, list_weights=None,
         reduction="mean")""",
@@ -32,6 +34,8 @@ FUNCTIONS = {
         reduction="mean")""",
     "sampled_softmax_loss": """(positive, negative, *, temperature=1.0, positive_log_q=None,
         negative_log_q=None, negative_where=None, weights=None, reduction="mean")""",
+    "sup_con": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None, temperature=0.07,
+        similarity="cosine", weights=None, group=None, reduction="mean")""",
 }
 
 # Constructor and forward.
@@ -73,6 +77,11 @@ MODULES = {
         """(*, target="softmax", label_temperature=1.0, gain="exp2", reduction="mean")""",
         """(scores, labels, *, where=None, offsets=None, list_weights=None)""",
     ),
+    "NTXentLoss": (
+        """(temperature=0.5, learnable=False, *, similarity="cosine", decoupled=False, group=None,
+        reduction="mean")""",
+        """(view1, view2, *, queue=None, weights=None)""",
+    ),
     "PairwiseHingeLoss": (
         """(*, margin=1.0, power=1, pair_weight="none", method="auto", reduction="mean")""",
         """(scores, labels, *, where=None, offsets=None, weights=None, list_weights=None)""",
@@ -90,5 +99,10 @@ MODULES = {
         """(temperature=1.0, learnable=False, *, reduction="mean")""",
         """(positive, negative, *, positive_log_q=None, negative_log_q=None, negative_where=None,
         weights=None)""",
+    ),
+    "SupConLoss": (
+        """(temperature=0.07, learnable=False, *, similarity="cosine", group=None,
+        reduction="mean")""",
+        """(embeddings, labels, *, ref_embeddings=None, ref_labels=None, weights=None)""",
     ),
 }

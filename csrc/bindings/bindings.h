@@ -17,6 +17,7 @@ using OptionalTensor = std::optional<at::Tensor>;
 using Tensors = std::vector<at::Tensor>;
 
 void bind_pairwise_losses(py::module_& module);
+void bind_self_losses(py::module_& module);
 void bind_listwise_losses(py::module_& module);
 void bind_pointwise_losses(py::module_& module);
 

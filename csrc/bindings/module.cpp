@@ -40,6 +40,7 @@ py::dict build_facts() {
 PYBIND11_MODULE(_C, module) {
   using namespace fastloss;
   bind_pairwise_losses(module);
+  bind_self_losses(module);
   bind_listwise_losses(module);
   bind_pointwise_losses(module);
   module.def("build_facts", &build_facts);

@@ -82,6 +82,10 @@ FASTLOSS_HOST_DEVICE LseState<T> weigh_span(T* __restrict similarity, const T* _
 // Longest span that the column loops below take.
 constexpr int64_t kMaxColumns = 256;
 
+// The bias of scores that are similarities.
+template <class T>
+constexpr T kNoBias[kMaxColumns] = {};
+
 // Merges the columns of a tile, tile[r][j] with r < rows, into states[j].lse, j < cols. Columns
 // advance side by side: all loops run along the rows as they lie in memory.
 template <class T, class State>

@@ -7,28 +7,18 @@
 #include <ATen/ops/sort.h>
 #include <ATen/ops/tensor.h>
 
-#include <cmath>
 #include <string>
 #include <vector>
 
+#include "engines/held_arguments.h"
 #include "engines/pairwise.h"
 #include "engines/pairwise_torch.h"
-#include "engines/tensor_arguments.h"
 
 namespace fastloss {
 
-inline Similarity similarity_of(const std::string& name, const std::string& similarity) {
-  if (similarity == "dot") return Similarity::kDot;
-  if (similarity == "cosine") return Similarity::kCosine;
-  if (similarity == "euclidean") return Similarity::kEuclidean;
-  if (similarity == "sqeuclidean") return Similarity::kSquaredEuclidean;
-  fail(name, "similarity must be \"dot\", \"cosine\", \"euclidean\" or \"sqeuclidean\", got \"" +
-                 similarity + "\"");
-}
-
 // The tensors as dense arrays of checked shape, kept alive for as long as the engine reads them.
 template <class S>
-class Arguments {
+class Arguments : HeldArguments<typename Stored<S>::Accumulated> {
  public:
   using T = typename Stored<S>::Accumulated;
 
@@ -39,7 +29,8 @@ class Arguments {
   int64_t all_rows = 0;         // ignored ones included
   at::Tensor kept;              // (input.n) int64: the rows that are not ignored; undefined = all
 
-  Arguments(const std::string& name, const PairwiseTensors& t, bool with_target) : name_(name) {
+  Arguments(const std::string& name, const PairwiseTensors& t, bool with_target)
+      : HeldArguments<T>(name) {
     if (t.query.dim() != 2 || t.key.dim() != 2) {
       fail(name, std::string(t.names.query) + " and " + t.names.key + " must have 2 dimensions");
     }
@@ -66,49 +57,17 @@ class Arguments {
     weights = not_negative("weights", accumulated("weights", t.weights, input.n), input.n);
     if (key_weight != nullptr) divide_by_key_weights();
     if (t.key_ids) groups(guarded(name, "key_ids", *t.key_ids, at::kLong, {m}));
-    set_scale(t);
+    input.scale = this->scale_of(t.names.scale, t.scale);
     input.similarity = similarity_of(name, t.similarity);
     input.margin = static_cast<T>(t.margin);
     input.workspace = t.workspace;
   }
 
  private:
-  const at::Tensor& hold(at::Tensor tensor) {
-    keep_.push_back(std::move(tensor));
-    return keep_.back();
-  }
-
-  void set_scale(const PairwiseTensors& t) {
-    double value = t.scale.value;
-    if (t.scale.tensor) {
-      if (t.scale.tensor->numel() != 1) {
-        fail(name_, std::string(t.names.scale) + " must be a single number");
-      }
-      value = t.scale.tensor->template item<double>();
-    }
-    if (!(value > 0) || std::isinf(value)) {
-      fail(name_, std::string(t.names.scale) + " must be positive and finite, got " +
-                      std::to_string(value));
-    }
-    input.scale = static_cast<T>(t.scale.divides ? 1 / value : value);
-  }
-
-  const T* accumulated(const char* argument, const std::optional<at::Tensor>& tensor,
-                       int64_t count) {
-    if (!tensor) return nullptr;
-    const at::Tensor wide = tensor->to(Stored<T>::dtype);
-    return stored_data<T>(hold(guarded(name_, argument, wide, Stored<T>::dtype, {count})));
-  }
-
-  const T* not_negative(const char* argument, const T* values, int64_t count) const {
-    for (int64_t i = 0; values != nullptr && i < count; ++i) {
-      if (values[i] < T(0)) {
-        fail(name_, std::string(argument) + " must not be negative, got " +
-                        std::to_string(values[i]) + " at " + std::to_string(i));
-      }
-    }
-    return values;
-  }
+  using HeldArguments<T>::accumulated;
+  using HeldArguments<T>::hold;
+  using HeldArguments<T>::name_;
+  using HeldArguments<T>::not_negative;
 
   void divide_by_key_weights() {
     T* const out = hold(at::empty({input.n}, Stored<T>::dtype)).template data_ptr<T>();
@@ -167,9 +126,6 @@ class Arguments {
     input.groups.begin = begin;
     input.groups.end = end;
   }
-
-  std::string name_;
-  std::vector<at::Tensor> keep_;
 };
 
 }  // namespace fastloss

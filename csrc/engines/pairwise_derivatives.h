@@ -37,6 +37,33 @@ struct RowDerivatives {
   T overall() const { return row_grad.overall(rows); }
 };
 
+// The numbers of `count` rows and each one's factor field by field, because neighbouring columns
+// are read together: field f of column j is at(j)[f · count].
+template <class Row, class T>
+class RowFields {
+ public:
+  template <class Factor>
+  RowFields(const Row* rows, int64_t count, const Factor& factor)
+      : count_(count), fields_((kFields + 1) * count) {
+    for (int64_t j = 0; j < count; ++j) {
+      const auto values = std::bit_cast<std::array<T, kFields>>(rows[j]);
+      for (int64_t f = 0; f < kFields; ++f) fields_[f * count + j] = values[f];
+      fields_[kFields * count + j] = factor(j);
+    }
+  }
+
+  FASTLOSS_HOST_DEVICE const T* at(int64_t column) const { return fields_.data() + column; }
+  FASTLOSS_HOST_DEVICE const T* factor(int64_t column) const {
+    return fields_.data() + kFields * count_ + column;
+  }
+
+ private:
+  static constexpr int64_t kFields = sizeof(Row) / sizeof(T);
+
+  int64_t count_;
+  host::Buffer<T> fields_;
+};
+
 // Symmetric losses: every score belongs to a row and to a column. Row i and column i are a pair and
 // share the factor pair_grad(i).
 template <class Loss, class PairGrad>
@@ -48,20 +75,17 @@ class SymmetricDerivatives {
 
   SymmetricDerivatives(const Loss& loss, const Row* rows, const Row* cols, int64_t n,
                        const PairGrad& pair_grad)
-      : loss_(loss), rows_(rows), cols_(cols), n_(n), pair_grad_(pair_grad), fields_(n * kFields) {
-    // Field by field, because neighbouring columns are read together.
-    for (int64_t j = 0; j < n; ++j) {
-      const auto values = std::bit_cast<std::array<T, kFields - 1>>(cols[j]);
-      for (int64_t f = 0; f < kFields - 1; ++f) fields_[f * n + j] = values[f];
-      fields_[(kFields - 1) * n + j] = pair_grad(j);
-    }
-  }
+      : loss_(loss),
+        rows_(rows),
+        cols_(cols),
+        n_(n),
+        pair_grad_(pair_grad),
+        fields_(cols, n, pair_grad) {}
 
   FASTLOSS_HOST_DEVICE void of_span(int64_t row, const T* __restrict z, const T* __restrict bias,
                                     int64_t column, int64_t width, T* __restrict dscore) const {
     loss_.dscores(z, bias, column, width, rows_[row], pair_grad_(row), dscore);
-    const T* const fields = fields_.data() + column;
-    loss_.add_columns(z, fields, n_, fields + (kFields - 1) * n_, width, dscore);
+    loss_.add_columns(z, fields_.at(column), n_, fields_.factor(column), width, dscore);
   }
   FASTLOSS_HOST_DEVICE T of_target(int64_t row) const {
     return pair_grad_(row) * (rows_[row].dtarget + cols_[row].dtarget);
@@ -69,14 +93,12 @@ class SymmetricDerivatives {
   T overall() const { return pair_grad_.overall(rows_); }
 
  private:
-  static constexpr int64_t kFields = sizeof(Row) / sizeof(T) + 1;
-
   const Loss& loss_;
   const Row* rows_;
   const Row* cols_;
   int64_t n_;
   const PairGrad& pair_grad_;
-  host::Buffer<T> fields_;  // (fields of a Row and the factor, columns)
+  RowFields<Row, T> fields_;
 };
 
 }  // namespace fastloss

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/half.h"
+#include "engines/held_arguments.h"
 
 namespace fastloss {
 
@@ -22,13 +23,6 @@ struct PairwiseNames {
   const char* key_bias = "key_bias";
   const char* key_weight = "key_weight";
   const char* scale = "temperature";
-};
-
-// A number that multiplies similarities, or divides them.
-struct ScaleArgument {
-  std::optional<at::Tensor> tensor;  // instead of value
-  double value = 1;
-  bool divides = true;
 };
 
 // Arguments of a pairwise loss; shapes as in pairwise.h.

@@ -9,6 +9,7 @@
 
 #include "engines/pairwise_arguments.h"
 #include "engines/pairwise_cpu.h"
+#include "engines/row_factors_torch.h"
 #include "losses/registry.h"
 
 namespace fastloss {
@@ -16,36 +17,6 @@ namespace fastloss {
 // A functor that takes columns as well makes a symmetric loss.
 template <class Loss>
 concept Symmetric = requires { &Loss::push_columns; };
-
-// What a row's loss and gradient are multiplied by: its weight and, in backward, its upstream
-// gradient. A mean divides all by the weight of the rows that count; a symmetric loss halves.
-template <class Row, class T>
-struct RowFactors {
-  const T* weights;
-  const T* upstream;
-  const T* divisors;
-  int64_t n;
-  bool mean;
-  T half;
-
-  FASTLOSS_HOST_DEVICE T operator()(int64_t i) const {
-    return half * (weights ? weights[i] : T(1)) * (upstream ? upstream[i] : T(1));
-  }
-  // 0: nothing to average.
-  double divisor(const Row* rows) const {
-    if (!mean) return 1;
-    const T* const counted = divisors ? divisors : weights;
-    double sum = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      if (rows[i].counts()) sum += counted ? static_cast<double>(counted[i]) : 1;
-    }
-    return sum;
-  }
-  T overall(const Row* rows) const {
-    const double sum = divisor(rows);
-    return sum == 0 ? T(0) : static_cast<T>(1 / sum);
-  }
-};
 
 // One call: the checked arguments, the engine, and the tensors it fills.
 template <template <class> class Loss, class S>

@@ -7,15 +7,21 @@
 #include "losses/info_nce.h"
 #include "losses/linear_cross_entropy.h"
 #include "losses/listnet_loss.h"
+#include "losses/nt_xent.h"
 #include "losses/pairwise_hinge_loss.h"
 #include "losses/pairwise_logsumexp.h"
 #include "losses/ranknet_loss.h"
+#include "losses/sup_con.h"
 
 #define FASTLOSS_PAIRWISE_LOSSES(X)           \
   X(clip_loss, ClipLoss)                      \
   X(info_nce, InfoNce)                        \
   X(linear_cross_entropy, LinearCrossEntropy) \
   X(pairwise_logsumexp, PairwiseLogSumExp)
+
+#define FASTLOSS_SELF_LOSSES(X) \
+  X(nt_xent, NtXent)            \
+  X(sup_con, SupCon)
 
 #define FASTLOSS_LISTWISE_LOSSES(X)         \
   X(listnet_loss, ListNetLoss)              \

@@ -3,6 +3,15 @@
 from .clip_loss import clip_loss
 from .info_nce import info_nce
 from .linear_cross_entropy import linear_cross_entropy
+from .nt_xent import nt_xent
 from .pairwise_logsumexp import pairwise_logsumexp
+from .sup_con import sup_con
 
-__all__ = ["clip_loss", "info_nce", "linear_cross_entropy", "pairwise_logsumexp"]
+__all__ = [
+    "clip_loss",
+    "info_nce",
+    "linear_cross_entropy",
+    "nt_xent",
+    "pairwise_logsumexp",
+    "sup_con",
+]

@@ -1,6 +1,6 @@
 """The losses as modules: options in the constructor, tensors in ``forward``."""
 
-from .contrastive import CLIPLoss, InfoNCELoss, LinearCrossEntropyLoss
+from .contrastive import CLIPLoss, InfoNCELoss, LinearCrossEntropyLoss, NTXentLoss, SupConLoss
 from .pointwise import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, KLDivWithLogitsLoss
 from .ranking import ListNetLoss, PairwiseHingeLoss, RankNetLoss
 from .retrieval import BPRLoss, HingeLoss, PairwiseMarginLoss, SampledSoftmaxLoss
@@ -16,8 +16,10 @@ __all__ = [
     "KLDivWithLogitsLoss",
     "LinearCrossEntropyLoss",
     "ListNetLoss",
+    "NTXentLoss",
     "PairwiseHingeLoss",
     "PairwiseMarginLoss",
     "RankNetLoss",
     "SampledSoftmaxLoss",
+    "SupConLoss",
 ]

@@ -6,7 +6,14 @@ n · m: use it to understand a loss or to check a result, not to train on large 
 are not checked beyond what torch checks.
 """
 
-from .contrastive import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp
+from .contrastive import (
+    clip_loss,
+    info_nce,
+    linear_cross_entropy,
+    nt_xent,
+    pairwise_logsumexp,
+    sup_con,
+)
 from .pointwise import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -34,9 +41,11 @@ __all__ = [
     "kl_div_with_logits",
     "linear_cross_entropy",
     "listnet_loss",
+    "nt_xent",
     "pairwise_hinge_loss",
     "pairwise_logsumexp",
     "pairwise_margin_loss",
     "ranknet_loss",
     "sampled_softmax_loss",
+    "sup_con",
 ]

@@ -1,0 +1,9 @@
+// The losses of one set of float64 tensors.
+#include "engines/self_torch.inl"
+
+namespace fastloss {
+
+#define FASTLOSS_INSTANTIATE(stem, Functor) FASTLOSS_INSTANTIATE_SELF(double, Functor)
+FASTLOSS_SELF_LOSSES(FASTLOSS_INSTANTIATE)
+
+}  // namespace fastloss
