@@ -2,6 +2,7 @@
 #
 #   make demo        train the MovieLens example, eager and fused
 #   make modes       train it point-wise, pair-wise, list-wise and over the whole catalogue
+#   make simclr      train SimCLR on MNIST digits, eager and fused
 #   make test        C++ and Python tests
 #   make test-deep   the tests that take minutes
 #   make bench       benchmarks; options by ARGS, as in: make bench ARGS=--quick
@@ -27,7 +28,7 @@ export MPLCONFIGDIR ?= $(CURDIR)/.venv/cache/matplotlib
 python := .venv/bin/python
 environment = sh _build/preflight.sh && $(PYTHON) _build/environment.py
 
-.PHONY: demo modes test cpp-test py-test test-deep bench lint docs lock clean
+.PHONY: demo modes simclr test cpp-test py-test test-deep bench lint docs lock clean
 
 demo:
 	@$(environment) demo
@@ -36,6 +37,10 @@ demo:
 modes:
 	@$(environment) demo
 	$(python) examples/recommender_modes.py $(ARGS)
+
+simclr:
+	@$(environment) demo
+	$(python) examples/simclr_mnist.py $(ARGS)
 
 test: cpp-test py-test
 

@@ -1,14 +1,12 @@
-"""What the MovieLens examples share: the data, the two towers, the metrics, a table.
+"""What the MovieLens examples share: the data, the two towers, the metrics.
 
 The data are the copy of MovieLens-100k (GroupLens) in the recbole package, read in place.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import importlib.util
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -161,27 +159,3 @@ def retrieval_metrics(
         result[name] = float(metric.compute())
         metric.reset()
     return result
-
-
-# Report -----------------------------------------------------------------------------------------
-
-
-def processor() -> str:
-    """The processor's name, from Linux where it is to be had."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.machine()
-
-
-def print_table(title: str, rows: list[tuple[str, ...]]) -> None:
-    """Rows of equal length, the first one the header; all columns but the first align right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    print(f"\n{title}\n{rule}")
-    for position, row in enumerate(rows):
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        print("  ".join([row[0].ljust(widths[0]), *cells[1:]]).rstrip())
-        if position == 0:
-            print(rule)

@@ -17,8 +17,6 @@ The data are the copy of MovieLens-100k (GroupLens) in the recbole package, read
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
 import math
 import sys
@@ -41,10 +39,9 @@ from _movielens import (
     data_file,
     load,
     model_scores,
-    print_table,
-    processor,
     retrieval_metrics,
 )
+from _report import median, megabytes, peak_extra_bytes, print_table, processor
 
 matplotlib.use("Agg")  # no display needed
 import matplotlib.pyplot as plt
@@ -160,34 +157,6 @@ def train(name: str, data: Dataset, epochs: int, batch: int, seed: int) -> Run:
 # Memory -----------------------------------------------------------------------------------------
 
 
-def _status_bytes(name: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name + ":"):
-            return int(line.split()[1]) * 1024
-    raise KeyError(name)
-
-
-def peak_extra_bytes(function: Callable[[], object]) -> int | None:
-    """Growth of the process's resident memory while `function` runs, its results included.
-
-    Linux keeps the peak of the resident set (VmHWM) and writing 5 to clear_refs resets it. Freed
-    blocks that the C library still holds would hide an allocation, so they are handed back first.
-    None where the kernel does not offer this.
-    """
-    gc.collect()
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        before = _status_bytes("VmRSS")
-    except (AttributeError, OSError, KeyError):
-        function()
-        return None
-    result = function()
-    peak = _status_bytes("VmHWM")
-    del result
-    return peak - before
-
-
 def loss_step(
     name: str, query: Tensor, key: Tensor, bias: Tensor, ids: Tensor
 ) -> tuple[Tensor, ...]:
@@ -229,14 +198,6 @@ def large_step(data: Dataset, seed: int) -> dict[str, float | int | None]:
 
 
 # Report -----------------------------------------------------------------------------------------
-
-
-def median(values: list[float]) -> float:
-    return float(torch.tensor(values).median())
-
-
-def megabytes(count: float | None) -> str:
-    return "not available" if count is None else f"{count / 1e6:,.0f} MB"
 
 
 def plot(runs: dict[str, Run], path: Path) -> None:

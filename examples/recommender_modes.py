@@ -44,10 +44,9 @@ from _movielens import (
     data_file,
     load,
     model_scores,
-    print_table,
-    processor,
     retrieval_metrics,
 )
+from _report import print_table, processor
 
 matplotlib.use("Agg")  # no display needed
 import matplotlib.pyplot as plt

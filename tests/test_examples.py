@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.skipif(
         any(
             importlib.util.find_spec(name) is None
-            for name in ("matplotlib", "recbole", "torchmetrics", "tqdm")
+            for name in ("matplotlib", "mlxtend", "recbole", "sklearn", "torchmetrics", "tqdm")
         ),
         reason="the packages of the examples are not installed",
     ),
@@ -68,3 +68,28 @@ def test_modes(tmp_path):
         del result["seconds"], again["modes"][name]["seconds"]
         assert result == again["modes"][name], name
     assert len({result["final_loss"] for result in first["modes"].values()}) == 4
+
+
+@pytest.mark.parametrize("loss", ["nt_xent", "sup_con", "siglip"])
+def test_simclr(tmp_path, loss):
+    """Eight steps a side: the curves agree, which the example itself checks."""
+    summary = run("simclr_mnist", tmp_path, "--loss", loss, "--batch", "500")
+    eager, fused = summary["sides"]["eager"], summary["sides"]["fastloss"]
+    assert len(eager["curve"]) == len(fused["curve"]) == 8
+    assert eager["accuracy"][0] == fused["accuracy"][0]  # one seed
+    assert (tmp_path / "simclr.png").stat().st_size > 0
+
+
+def test_views_differ(monkeypatch):
+    """Each view is another one, of the same form, and a seed fixes it."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from simclr_mnist import augment
+
+    image = torch.rand(3, 1, 28, 28)
+    torch.manual_seed(1)
+    first, second = augment(image), augment(image)
+    torch.manual_seed(1)
+    assert torch.equal(augment(image), first)
+    assert first.shape == image.shape
+    assert not torch.isclose(first, second).all(dim=(1, 2, 3)).any()
+    assert 0 <= first.min() and first.max() <= 1
