@@ -25,7 +25,15 @@ except ImportError as _error:
 
 from . import nn, reference
 from ._workspace import workspace_limit
-from .contrastive import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp
+from .contrastive import (
+    clip_loss,
+    in_batch_bpr_loss,
+    in_batch_hinge_loss,
+    info_nce,
+    linear_cross_entropy,
+    pairwise_logsumexp,
+    siglip_loss,
+)
 from .pointwise import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -50,6 +58,8 @@ __all__ = [
     "clip_loss",
     "cross_entropy",
     "hinge_loss",
+    "in_batch_bpr_loss",
+    "in_batch_hinge_loss",
     "info_nce",
     "kl_div_with_logits",
     "linear_cross_entropy",
@@ -61,6 +71,7 @@ __all__ = [
     "ranknet_loss",
     "reference",
     "sampled_softmax_loss",
+    "siglip_loss",
     "workspace_limit",
 ]
 

@@ -17,6 +17,7 @@ struct RowDerivatives {
   using T = typename Loss::Value;
   using Row = typename Loss::Row;
   static constexpr bool kOfRows = true;
+  static constexpr bool kFormed = false;
 
   const Loss& loss;
   const Row* rows;
@@ -37,6 +38,21 @@ struct RowDerivatives {
   T overall() const { return row_grad.overall(rows); }
 };
 
+// Losses without a normaliser: the tiles hold coefficients as soon as they are made.
+template <class Loss, class RowGrad>
+struct FormedDerivatives {
+  using T = typename Loss::Value;
+  using Row = typename Loss::Row;
+  static constexpr bool kOfRows = false;
+  static constexpr bool kFormed = true;
+
+  const Row* rows;
+  const RowGrad& row_grad;
+
+  FASTLOSS_HOST_DEVICE T of_target(int64_t row) const { return row_grad(row) * rows[row].dtarget; }
+  T overall() const { return row_grad.overall(rows); }
+};
+
 // Symmetric losses: every score belongs to a row and to a column. Row i and column i are a pair and
 // share the factor pair_grad(i).
 template <class Loss, class PairGrad>
@@ -45,6 +61,7 @@ class SymmetricDerivatives {
   using T = typename Loss::Value;
   using Row = typename Loss::Row;
   static constexpr bool kOfRows = false;
+  static constexpr bool kFormed = false;
 
   SymmetricDerivatives(const Loss& loss, const Row* rows, const Row* cols, int64_t n,
                        const PairGrad& pair_grad)

@@ -1,6 +1,13 @@
 """The losses as modules: options in the constructor, tensors in ``forward``."""
 
-from .contrastive import CLIPLoss, InfoNCELoss, LinearCrossEntropyLoss
+from .contrastive import (
+    CLIPLoss,
+    InBatchBPRLoss,
+    InBatchHingeLoss,
+    InfoNCELoss,
+    LinearCrossEntropyLoss,
+    SigLIPLoss,
+)
 from .pointwise import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, KLDivWithLogitsLoss
 from .ranking import ListNetLoss, PairwiseHingeLoss, RankNetLoss
 from .retrieval import BPRLoss, HingeLoss, PairwiseMarginLoss, SampledSoftmaxLoss
@@ -12,6 +19,8 @@ __all__ = [
     "CLIPLoss",
     "CrossEntropyLoss",
     "HingeLoss",
+    "InBatchBPRLoss",
+    "InBatchHingeLoss",
     "InfoNCELoss",
     "KLDivWithLogitsLoss",
     "LinearCrossEntropyLoss",
@@ -20,4 +29,5 @@ __all__ = [
     "PairwiseMarginLoss",
     "RankNetLoss",
     "SampledSoftmaxLoss",
+    "SigLIPLoss",
 ]

@@ -6,7 +6,15 @@ n · m: use it to understand a loss or to check a result, not to train on large 
 are not checked beyond what torch checks.
 """
 
-from .contrastive import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp
+from .contrastive import (
+    clip_loss,
+    in_batch_bpr_loss,
+    in_batch_hinge_loss,
+    info_nce,
+    linear_cross_entropy,
+    pairwise_logsumexp,
+    siglip_loss,
+)
 from .pointwise import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -30,6 +38,8 @@ __all__ = [
     "clip_loss",
     "cross_entropy",
     "hinge_loss",
+    "in_batch_bpr_loss",
+    "in_batch_hinge_loss",
     "info_nce",
     "kl_div_with_logits",
     "linear_cross_entropy",
@@ -39,4 +49,5 @@ __all__ = [
     "pairwise_margin_loss",
     "ranknet_loss",
     "sampled_softmax_loss",
+    "siglip_loss",
 ]
