@@ -25,7 +25,18 @@ from torch import Tensor
 
 import fastloss
 
-from .cases import FASTLOSS, FEATURES, FLOAT32, FORWARD, LIMIT, LISTS, ROWS, WORKSPACE, Case
+from .cases import (
+    FASTLOSS,
+    FEATURES,
+    FLOAT32,
+    FORWARD,
+    IN_BATCH,
+    LIMIT,
+    LISTS,
+    ROWS,
+    WORKSPACE,
+    Case,
+)
 from .memory import available_bytes
 
 Inputs = dict[str, Tensor]
@@ -74,11 +85,20 @@ class Side:
 
 def of(case: Case) -> dict[str, Side]:
     """Name → side, for one case."""
-    from . import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp, peers
+    from . import (
+        clip_loss,
+        in_batch,
+        info_nce,
+        linear_cross_entropy,
+        pairwise_logsumexp,
+        peers,
+        siglip_loss,
+    )
 
     if case.loss in FEATURES:
-        modules = (info_nce, clip_loss, linear_cross_entropy, pairwise_logsumexp)
+        modules = (info_nce, clip_loss, linear_cross_entropy, pairwise_logsumexp, siglip_loss)
         of_loss = {module.__name__.rpartition(".")[2]: module.sides for module in modules}
+        of_loss |= dict.fromkeys(IN_BATCH, in_batch.sides)
         table = {LIMIT: Side(_products, _product_settings), **of_loss[case.loss](case)}
     else:
         table = _family(case).sides(case)

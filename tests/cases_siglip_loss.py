@@ -73,9 +73,7 @@ def variants():
 def eager_siglip_loss(image, text, target=None, *, similarity="cosine", **options):
     """As one writes it in torch, without the differences of all pairs."""
     if similarity not in ("euclidean", "sqeuclidean"):
-        return fastloss.reference.siglip_loss(
-            image, text, target, similarity=similarity, **options
-        )
+        return fastloss.reference.siglip_loss(image, text, target, similarity=similarity, **options)
     scores = euclidean_similarity(image, text, similarity)
     # The reference takes rows, not scores: against unit vectors, scores are their own products.
     unit = torch.eye(len(text), dtype=scores.dtype)
@@ -90,9 +88,7 @@ def _any_other_text_twice(arguments, generator):
     target = arguments.get("target")
     target = torch.arange(n) if target is None else target
     none = torch.full((n,), -1)
-    alone = fastloss.reference.siglip_loss(
-        **arguments | {"target": none, "reduction": "none"}
-    )
+    alone = fastloss.reference.siglip_loss(**arguments | {"target": none, "reduction": "none"})
     changed = {"text": torch.cat([text, text]), "target": target}
     return arguments | changed, lambda rows: rows + alone
 
@@ -107,7 +103,11 @@ def edges():
         for edge in pair_edges(similarity=similarity, **options):
             if any(word in edge.name for word in ("bias", "scores around", "removed key")):
                 continue  # of a key_bias
-            rows = edge.rows if edge.name.endswith(("empty batch", "no keys", "weights zero")) else None
+            rows = (
+                edge.rows
+                if edge.name.endswith(("empty batch", "no keys", "weights zero"))
+                else None
+            )
             yield replace(edge, rows=rows)
     yield from extreme_norm_edges(**options)
     yield from euclidean_offset_edges(**options)

@@ -17,10 +17,10 @@ from pairwise import (
     euclidean_offset_edges,
     euclidean_similarity,
     extreme_norm_edges,
+    padded_products,
     pair_edges,
     pair_invariances,
     pair_memory_bound,
-    padded_products,
 )
 
 TENSORS = ("query", "key", "key_ids", "weights")
@@ -123,7 +123,9 @@ def edges(of_equal_scores, **options):
     shared = {"takes": TENSORS, "temperature": 0.3} | options
     for similarity in SIMILARITIES:
         for edge in pair_edges(similarity=similarity, **shared):
-            if any(word in edge.name for word in ("bias", "scores around", "removed", "target row")):
+            if any(
+                word in edge.name for word in ("bias", "scores around", "removed", "target row")
+            ):
                 continue  # of a key_bias, or of a target
             if edge.name.endswith("one key"):  # for three queries
                 continue

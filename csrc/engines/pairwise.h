@@ -25,10 +25,12 @@
 //                                 are then the diagonal, and `dtarget` is known last
 //     slopes(z, count, target_score, dscore) const → State      what a span adds to its row, and
 //                                 its ∂L/∂s; masked scores add nothing
-// and rows with `moment`, Σ ∂L/∂s · z, and, if all scores are shifted by a number, `slope`, Σ ∂L/∂s.
+// and rows with `moment`, Σ ∂L/∂s · z, and, if all scores may be shifted by a number, with `slope`,
+// Σ ∂L/∂s.
+//
 // The engine guarantees: every kept pair reaches exactly one push per forward pass and exactly one
-// dscore (or weigh) per gradient pass, a loss without a normaliser exactly one slopes in all; masks are written before the functor sees a span; spans are
-// at most kMaxTileCols long; all reductions run in a fixed order.
+// dscore (or weigh) per gradient pass, or exactly one slopes per pass; masks are written before the
+// functor sees a span; spans are at most kMaxTileCols long; all reductions run in a fixed order.
 #pragma once
 
 #include <cstdint>

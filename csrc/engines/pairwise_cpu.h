@@ -161,7 +161,8 @@ class PairwiseCpu {
   template <class Visit>
   void score_tile(int64_t row, int64_t rows, int64_t panel, int64_t slot, T* out,
                   const Visit& visit);
-  FASTLOSS_HOST_DEVICE void recompute_close(int64_t row, int64_t first, int64_t count, T* span) const;
+  FASTLOSS_HOST_DEVICE void recompute_close(int64_t row, int64_t first, int64_t count,
+                                            T* span) const;
   FASTLOSS_HOST_DEVICE void mask_group(int64_t row, int64_t panel, T* span) const;
 
   FASTLOSS_HOST_DEVICE State push(int64_t row, int64_t panel, const T* span) const;
@@ -250,5 +251,5 @@ class PairwiseCpu {
 
 #include "engines/pairwise_cpu_forward.inl"
 #include "engines/pairwise_cpu_gradient.inl"
-#include "engines/pairwise_cpu_symmetric.inl"
 #include "engines/pairwise_cpu_onepass.inl"
+#include "engines/pairwise_cpu_symmetric.inl"

@@ -159,25 +159,24 @@ void PairwiseCpu<Loss, S>::forward(Row* rows) {
   for (int64_t first = 0; first < in_.n; first += slab) {
     const int64_t last = std::min(in_.n, first + slab);
     const int64_t tasks = (last - first + run_rows - 1) / run_rows * runs;
-    host::for_each_task(
-        tasks, [&, run_rows = run_rows, run_panels = run_panels](int64_t task, int64_t slot) {
-          const int64_t run = task % runs;
-          const int64_t begin = first + task / runs * run_rows;
-          const int64_t end = std::min(last, begin + run_rows);
-          State* const states = partial.data() + run * slab - first;
-          std::fill(states + begin, states + end, State{});
-          const int64_t stop = std::min(panels_, (run + 1) * run_panels);
-          for (int64_t panel = run * run_panels; panel < stop; ++panel) {
-            pack_panel(panel, slot);
-            for (int64_t row = begin; row < end; row += block_) {
-              score_tile(row, std::min(block_, end - row), panel, slot, tile(slot),
-                         [=, this](int64_t r, T* span) FASTLOSS_SIMD_LOOP {
-                           states[row + r].merge(push(row + r, panel, span));
-                         });
-            }
-          }
-          host::multiply_done();
-        });
+    host::for_each_task(tasks, [&, run_rows = run_rows, run_panels = run_panels](int64_t task,
+                                                                                 int64_t slot) {
+      const int64_t run = task % runs;
+      const int64_t begin = first + task / runs * run_rows;
+      const int64_t end = std::min(last, begin + run_rows);
+      State* const states = partial.data() + run * slab - first;
+      std::fill(states + begin, states + end, State{});
+      const int64_t stop = std::min(panels_, (run + 1) * run_panels);
+      for (int64_t panel = run * run_panels; panel < stop; ++panel) {
+        pack_panel(panel, slot);
+        for (int64_t row = begin; row < end; row += block_) {
+          score_tile(row, std::min(block_, end - row), panel, slot, tile(slot),
+                     [=, this](int64_t r, T* span)
+                         FASTLOSS_SIMD_LOOP { states[row + r].merge(push(row + r, panel, span)); });
+        }
+      }
+      host::multiply_done();
+    });
     host::for_each_task(blocks(last - first), [&](int64_t task, int64_t slot) {
       const int64_t begin = first + task * block_;
       const int64_t end = std::min(last, begin + block_);

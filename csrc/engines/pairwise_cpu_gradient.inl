@@ -67,7 +67,8 @@ void PairwiseCpu<Loss, S>::chunk_tiles(const Chunk& chunk, Accumulators& acc, co
       T* const out = acc.scores.data() + (p * acc.capacity + r0) * cols_;
       const int64_t row = chunk.row + r0;
       score_tile(row, std::min(block_, chunk.rows - r0), panel, slot, out,
-                 [=, &visit](int64_t r, T* span) FASTLOSS_SIMD_LOOP { visit(panel, row + r, span); });
+                 [=, &visit](int64_t r, T* span)
+                     FASTLOSS_SIMD_LOOP { visit(panel, row + r, span); });
     }
     host::multiply_done();
   });
@@ -78,14 +79,13 @@ template <class Loss, class S>
 void PairwiseCpu<Loss, S>::chunk_scores(const Chunk& chunk, Accumulators& acc, int mode) {
   State* const spans = acc.spans.data();
   const int64_t capacity = acc.capacity;
-  chunk_tiles(chunk, acc,
-              [=, this](int64_t panel, int64_t row, T* span) FASTLOSS_SIMD_LOOP {
-                if (mode == kScoresOnly) return;
-                const T* const factor = operands_.key_statistic.data() + panel * cols_;
-                spans[(panel - chunk.panel) * capacity + row - chunk.row] =
-                    mode == kWeigh ? loss_.weigh(span, bias_of(panel), factor, panel_width(panel))
-                                   : push(row, panel, span);
-              });
+  chunk_tiles(chunk, acc, [=, this](int64_t panel, int64_t row, T* span) FASTLOSS_SIMD_LOOP {
+    if (mode == kScoresOnly) return;
+    const T* const factor = operands_.key_statistic.data() + panel * cols_;
+    spans[(panel - chunk.panel) * capacity + row - chunk.row] =
+        mode == kWeigh ? loss_.weigh(span, bias_of(panel), factor, panel_width(panel))
+                       : push(row, panel, span);
+  });
 }
 
 // Turns `count` rows of a tile from similarities, or weights, into coefficients, in place; `place`
@@ -568,8 +568,8 @@ void PairwiseCpu<Loss, S>::for_each_chunk(int64_t capacity, int64_t panels,
                                           const Work& work) const {
   for (int64_t panel = 0; panel < panels_; panel += panels) {
     for (int64_t first = 0; first < in_.n; first += capacity) {
-      work(Chunk{first, std::min(capacity, in_.n - first), panel,
-                 std::min(panels, panels_ - panel), first == 0, panel == 0});
+      work(Chunk{first, std::min(capacity, in_.n - first), panel, std::min(panels, panels_ - panel),
+                 first == 0, panel == 0});
     }
   }
 }

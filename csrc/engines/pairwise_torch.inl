@@ -146,8 +146,11 @@ class PairwiseCall {
     };
     const bool none = in_.n == 0;  // no row: the engine touches nothing
     g = {make(wanted_[0], {arguments_.all_rows, in_.d}, none),
-         make(wanted_[1], {in_.m, in_.d}, none), make(wanted_[2], {in_.n, in_.h, 2}, none),
-         make(wanted_[3], {in_.m}, true), make(wanted_[4], {}, true), make(wanted_[5], {}, true)};
+         make(wanted_[1], {in_.m, in_.d}, none),
+         make(wanted_[2], {in_.n, in_.h, 2}, none),
+         make(wanted_[3], {in_.m}, true),
+         make(wanted_[4], {}, true),
+         make(wanted_[5], {}, true)};
     if (wanted_[0]) gradients_.query = g[0].template data_ptr<T>();
     if (wanted_[1]) gradients_.key = g[1].template data_ptr<T>();
     if (wanted_[2]) gradients_.own = g[2].template data_ptr<T>();

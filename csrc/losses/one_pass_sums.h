@@ -54,8 +54,8 @@ FASTLOSS_HOST_DEVICE OnePassSums sums_of_span(const T* __restrict z, int64_t cou
       slope += term.derivative;
       moment += term.derivative == T(0) ? T(0) : term.derivative * term.lever;
     }
-    sums.merge({static_cast<double>(value), static_cast<double>(slope),
-                static_cast<double>(moment)});
+    sums.merge(
+        {static_cast<double>(value), static_cast<double>(slope), static_cast<double>(moment)});
   }
   return sums;
 }

@@ -128,7 +128,8 @@ void test_ends() {
   const SigLipLoss<float> single{-10.0f};
   std::vector<float> z(256, 0.1f), dscore(256);
   OnePassSums sums;
-  for (int span = 0; span < 4096; ++span) sums.merge(single.slopes(z.data(), 256, 0, dscore.data()));
+  for (int span = 0; span < 4096; ++span)
+    sums.merge(single.slopes(z.data(), 256, 0, dscore.data()));
   const double exact = std::log1p(std::exp(static_cast<double>(0.1f - 10.0f)));
   CHECK(std::abs(sums.value / (4096 * 256 * exact) - 1) < 1e-6);
   // At the kink the hinge has derivative 0; an infinite target does not spoil what is masked.
@@ -176,8 +177,8 @@ double similarity(Similarity kind, const double* x, const double* y, int64_t d, 
   }
   const double norms = std::sqrt(xx * yy), distance = std::sqrt(square);
   for (int64_t c = 0; c < d; ++c) {
-    dx[c] = kind == Similarity::kDot      ? y[c]
-            : kind == Similarity::kCosine ? y[c] / norms - product / norms / xx * x[c]
+    dx[c] = kind == Similarity::kDot                ? y[c]
+            : kind == Similarity::kCosine           ? y[c] / norms - product / norms / xx * x[c]
             : kind == Similarity::kSquaredEuclidean ? -2 * (x[c] - y[c])
             : distance == 0                         ? 0
                                                     : -(x[c] - y[c]) / distance;

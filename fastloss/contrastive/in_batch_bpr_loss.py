@@ -69,9 +69,9 @@ def in_batch_bpr_loss(
         0.3133
 
     References:
-        Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009, "BPR: Bayesian Personalized Ranking from
-        Implicit Feedback", arXiv:1205.2618. Hidasi et al. 2016, "Session-based Recommendations with
-        Recurrent Neural Networks", arXiv:1511.06939.
+        Rendle, Freudenthaler, Gantner, Schmidt-Thieme 2009, "BPR: Bayesian Personalized Ranking
+        from Implicit Feedback", arXiv:1205.2618. Hidasi et al. 2016, "Session-based
+        Recommendations with Recurrent Neural Networks", arXiv:1511.06939.
     """
     return apply(
         "in_batch_bpr_loss", query, key, temperature, similarity, key_ids, weights, (), reduction

@@ -64,14 +64,14 @@ def siglip_loss(
         NotImplementedError: group is not None.
 
     Notes:
-        With no image, or weights that sum to 0, the loss is 0 with zero gradients. A NaN in a row of
-        either side gives NaN. With gradients three matrix products are done, however many texts
+        With no image, or weights that sum to 0, the loss is 0 with zero gradients. A NaN in a row
+        of either side gives NaN. With gradients three matrix products are done, however many texts
         there are, for "none" four; without gradients of image and text one. A side that does not
         require grad saves its product. Scores, sums and gradients are float32 for 16-bit operands,
         which are multiplied unrounded; gradients are rounded once, after the upstream gradient was
         applied. Values are summed by blocks, and these in float64: rows of many tiny values keep
-        their digits. Sums are deterministic: the same bits at the same thread count, workspace limit
-        and processor. Second derivatives are not defined.
+        their digits. Sums are deterministic: the same bits at the same thread count, workspace
+        limit and processor. Second derivatives are not defined.
 
     Example:
         >>> import torch, fastloss

@@ -20,7 +20,7 @@ def in_batch_loss(
     weights: Tensor | None,
     reduction: str,
 ) -> Tensor:
-    """Sums of pair_loss(s_ij − s_ii) over j; a mean is over the pairs, each with its row's weight."""
+    """Σ_j pair_loss(s_ij − s_ii); a mean is over the pairs, each with its row's weight."""
     n = len(query)
     scores = pairwise_similarity(query, key, similarity) / temperature
     is_pair = torch.arange(len(key), device=query.device) != torch.arange(
