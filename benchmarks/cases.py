@@ -20,7 +20,10 @@ TRAIN = "forward+backward"
 MODES = (FORWARD, TRAIN)
 
 ONE_SET = ("nt_xent", "sup_con")
-FEATURES = ("info_nce", "clip_loss", "linear_cross_entropy", "pairwise_logsumexp", *ONE_SET)
+IN_BATCH = ("in_batch_bpr_loss", "in_batch_hinge_loss")
+MORE_KEYS = ("info_nce", "siglip_loss", *IN_BATCH)  # m ≥ n
+ANY_KEYS = ("linear_cross_entropy", "pairwise_logsumexp")
+FEATURES = ("clip_loss", *MORE_KEYS, *ANY_KEYS, *ONE_SET)
 LISTS = ("ranknet_loss", "pairwise_hinge_loss", "listnet_loss")
 ROWS = ("bpr_loss", "pairwise_margin_loss", "sampled_softmax_loss")
 POINTWISE = (
@@ -95,7 +98,7 @@ class Case:
     labels: str = ""  # LISTS: one of LABELS
     power: int = 1  # pairwise_hinge_loss
     similarity: str = "dot"
-    temperature: float = 0.07  # clip_loss: logit_scale is its inverse
+    temperature: float = 0.07  # clip_loss, siglip_loss: logit_scale is its inverse
     workspace: int = WORKSPACE
     device: str = "cpu"
     bars: tuple[Bar, ...] = ()
@@ -228,6 +231,7 @@ def _long_list(loss: str, labels: str, bars: tuple[Bar, ...], power: int = 1) ->
 
 
 GROWTH = Bar(TRAIN, QUARTER, 5)
+ONE_PASS = Bar(TRAIN, LIMIT, 1.06)
 MANY = 1_000_000
 
 FEATURE_CASES = (
@@ -274,6 +278,14 @@ FEATURE_CASES = (
     Case("linear_cross_entropy", 2048, 32_768, 512),
     Case("linear_cross_entropy", 1024, 16_384, 512, quick=True, quick_only=True),
     _half("linear_cross_entropy", 2048, 32_768, 512, "bfloat16"),
+    Case("siglip_loss", 4096, 4096, 512, bars=(ONE_PASS,), quick=True, compiled=True),
+    Case("siglip_loss", 8192, 8192, 512, bars=(ONE_PASS, Bar(TRAIN, LOOP, 1.0))),
+    Case("siglip_loss", 16_384, 16_384, 256),
+    Case("siglip_loss", 4096, 4096, 512, similarity="cosine"),
+    _half("siglip_loss", 4096, 4096, 512, "bfloat16"),
+    Case("in_batch_bpr_loss", 4096, 4096, 128, bars=(Bar(TRAIN, LOOP, 1.0),), quick=True),
+    Case("in_batch_bpr_loss", 8192, 8192, 512, bars=(ONE_PASS,)),
+    Case("in_batch_hinge_loss", 8192, 8192, 512, bars=(ONE_PASS,)),
     Case("pairwise_logsumexp", 4096, 4096, 128, quick=True),
     Case("pairwise_logsumexp", 16_384, 16_384, 128),
     _half("pairwise_logsumexp", 4096, 4096, 128, "bfloat16"),
@@ -338,7 +350,7 @@ def grid(
     dtypes: Sequence[str],
     labels: Sequence[str] = ("graded",),
 ) -> list[Case]:
-    """Every combination that makes sense: clip_loss has m = n, info_nce m ≥ n. `m` None: m = n.
+    """Every combination that makes sense: clip_loss has m = n, MORE_KEYS m ≥ n. `m` None: m = n.
 
     A loss of scores has no d, and lists alone have labels.
     """
@@ -349,6 +361,6 @@ def grid(
                 cases += [Case(loss, rows, keys, dtype=dtype, labels=kind) for kind in labels]
             elif loss not in FEATURES:
                 cases.append(Case(loss, rows, keys, dtype=dtype))
-            elif keys == rows or loss in FEATURES[2:4] or (loss == "info_nce" and keys > rows):
+            elif keys == rows or loss in ANY_KEYS or (loss in MORE_KEYS and keys > rows):
                 cases += [Case(loss, rows, keys, features, dtype=dtype) for features in d]
     return cases

@@ -32,6 +32,7 @@ from .sides import (
 
 KEOPS_LIMIT = 1 << 31  # n · m · d; beyond, a call takes many seconds on a CPU
 METRIC_LEARNING = "pytorch-metric-learning"
+OPEN_CLIP_BLOCKS = 8  # of images and of texts
 ALLRANK_LIMIT = 1 << 24  # pairs of all lists, whose indices it lists in Python
 
 Factory = Callable[[Case, Inputs, Any], Loss]
@@ -47,6 +48,10 @@ def sides(case: Case) -> dict[str, Side]:
         peers["pykeops"] = _peer("pykeops.torch", _pykeops_logsumexp, matrices=0)
     if case.loss == "clip_loss" and case.similarity == "dot":
         peers["open_clip"] = _peer("open_clip.loss", _open_clip, matrices=2)
+    if case.loss == "siglip_loss" and case.similarity == "dot":
+        peers["open_clip"] = _peer("open_clip.loss", _open_clip_sigmoid, matrices=2)
+        if case.n == case.m and case.n % OPEN_CLIP_BLOCKS == 0:
+            peers["open_clip, blocks"] = _peer("open_clip.loss", _open_clip_blocks, matrices=2)
     if case.loss == "clip_loss" and case.similarity == "cosine" and case.device == "cuda":
         peers["memeff"] = _peer("memeff", _memeff, matrices=0)
     if (
@@ -143,6 +148,31 @@ def _metric_learning(case: Case, inputs: Inputs, module: Any) -> Loss:
         loss = module.NTXentLoss(temperature=case.temperature)
         labels = torch.arange(case.n, device=case.device) % (case.n // 2)
     return lambda rows: loss(rows, labels)
+
+
+def _open_clip_sigmoid(case: Case, inputs: Inputs, module: Any) -> Loss:
+    from .siglip_loss import BIAS
+
+    siglip = module.SigLipLoss()
+    return lambda image, text: siglip(image, text, 1 / case.temperature, BIAS)
+
+
+def _open_clip_blocks(case: Case, inputs: Inputs, module: Any) -> Loss:
+    """What its processes do with each other's texts, one after the other."""
+    from .siglip_loss import BIAS
+
+    siglip = module.SigLipLoss()
+
+    def loss(image: Tensor, text: Tensor) -> Tensor:
+        total = image.new_zeros(())
+        for i, images in enumerate(image.chunk(OPEN_CLIP_BLOCKS)):
+            for j, texts in enumerate(text.chunk(OPEN_CLIP_BLOCKS)):
+                total = total + siglip._loss(
+                    images, texts, 1 / case.temperature, BIAS, negative_only=i != j
+                )
+        return total / OPEN_CLIP_BLOCKS
+
+    return loss
 
 
 def _memeff(case: Case, inputs: Inputs, module: Any) -> Loss:

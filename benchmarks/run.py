@@ -130,7 +130,7 @@ def selected(options: argparse.Namespace) -> list[Case]:
             options.labels or ["graded"],
         )
         if not cases:
-            sys.exit("fastloss-bench: no case: clip_loss has m = n, info_nce m >= n")
+            sys.exit("fastloss-bench: no case: clip_loss has m = n, others m >= n")
     elif not options.only:
         cases = [c for c in cases if (c.quick if options.quick else not c.quick_only)]
     if options.only:

@@ -30,6 +30,7 @@ from .cases import (
     FEATURES,
     FLOAT32,
     FORWARD,
+    IN_BATCH,
     LIMIT,
     LISTS,
     ONE_SET,
@@ -87,20 +88,23 @@ def of(case: Case) -> dict[str, Side]:
     """Name → side, for one case."""
     from . import (
         clip_loss,
+        in_batch,
         info_nce,
         linear_cross_entropy,
         nt_xent,
         pairwise_logsumexp,
         peers,
+        siglip_loss,
         sup_con,
     )
 
     if case.loss in FEATURES:
         modules = (
-            *(info_nce, clip_loss, linear_cross_entropy, pairwise_logsumexp),
+            *(info_nce, clip_loss, linear_cross_entropy, pairwise_logsumexp, siglip_loss),
             *(nt_xent, sup_con),
         )
         of_loss = {module.__name__.rpartition(".")[2]: module.sides for module in modules}
+        of_loss |= dict.fromkeys(IN_BATCH, in_batch.sides)
         table = {LIMIT: Side(_products, _product_settings), **of_loss[case.loss](case)}
     else:
         table = _family(case).sides(case)

@@ -27,10 +27,13 @@ from . import nn, reference
 from ._workspace import workspace_limit
 from .contrastive import (
     clip_loss,
+    in_batch_bpr_loss,
+    in_batch_hinge_loss,
     info_nce,
     linear_cross_entropy,
     nt_xent,
     pairwise_logsumexp,
+    siglip_loss,
     sup_con,
 )
 from .pointwise import (
@@ -57,6 +60,8 @@ __all__ = [
     "clip_loss",
     "cross_entropy",
     "hinge_loss",
+    "in_batch_bpr_loss",
+    "in_batch_hinge_loss",
     "info_nce",
     "kl_div_with_logits",
     "linear_cross_entropy",
@@ -69,6 +74,7 @@ __all__ = [
     "ranknet_loss",
     "reference",
     "sampled_softmax_loss",
+    "siglip_loss",
     "sup_con",
     "workspace_limit",
 ]

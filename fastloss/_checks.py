@@ -189,6 +189,16 @@ def positive_scalar(
     return None, positive(op, name, value)
 
 
+def scalar(
+    op: str, name: str, value: object, like: Tensor, of: str = "query"
+) -> tuple[Tensor | None, float]:
+    """Split a number into (tensor, 0.0) or (None, float)."""
+    if isinstance(value, Tensor):
+        scalar_tensor(op, name, value, like, of)
+        return value, 0.0
+    return None, number(op, name, value)
+
+
 def scalar_tensor(op: str, name: str, value: Tensor, like: Tensor, of: str) -> None:
     if not value.dtype.is_floating_point:
         raise TypeError(f"{op}: {name} must be a floating tensor, got {value.dtype}")

@@ -169,6 +169,20 @@ _register_pairwise(
     wrt="image text logit_scale_tensor",
 )
 _register_pairwise(
+    "in_batch_bpr_loss",
+    "Tensor query, Tensor key, Tensor? key_ids, Tensor? weights, Tensor? temperature_tensor, "
+    "float temperature, str similarity",
+    rows=lambda n: (n, 3),
+    wrt="query key temperature_tensor",
+)
+_register_pairwise(
+    "in_batch_hinge_loss",
+    "Tensor query, Tensor key, Tensor? key_ids, Tensor? weights, Tensor? temperature_tensor, "
+    "float temperature, str similarity, float margin",
+    rows=lambda n: (n, 3),
+    wrt="query key temperature_tensor",
+)
+_register_pairwise(
     "info_nce",
     "Tensor query, Tensor key, Tensor? target, Tensor? negatives, Tensor? key_bias, "
     "Tensor? key_ids, Tensor? weights, Tensor? temperature_tensor, float temperature, "
@@ -196,6 +210,14 @@ _register_pairwise(
     "str similarity",
     rows=lambda n: (n, 3),
     wrt="query key key_bias temperature_tensor",
+)
+_register_pairwise(
+    "siglip_loss",
+    "Tensor image, Tensor text, Tensor? target, Tensor? key_ids, Tensor? weights, "
+    "Tensor? logit_scale_tensor, Tensor? logit_bias_tensor, float logit_scale, float logit_bias, "
+    "str similarity",
+    rows=lambda n: (n, 4),
+    wrt="image text logit_scale_tensor logit_bias_tensor",
 )
 _register_pairwise(
     "sup_con",

@@ -120,6 +120,8 @@ class Case:
     )
     # The function's scale and the constructor's, which may be learnable.
     scale: tuple[str, str] | None = None
+    # Other numbers that its module may learn: the function's argument → the constructor's.
+    held: Mapping[str, str] = field(default_factory=dict)
     eager: Callable | None = None  # how a user writes it in torch; the reference by default
     invariances: tuple[Invariance, ...] = ()
     edges: tuple[Edge, ...] = ()
@@ -159,7 +161,8 @@ class Case:
         """The module with the function's options, and with `learnable` where it has a scale."""
         if self.scale is not None:
             ours, theirs = self.scale
-            options = {theirs if name == ours else name: v for name, v in options.items()}
+            renamed = {ours: theirs, **self.held}
+            options = {renamed.get(name, name): value for name, value in options.items()}
             options.setdefault("learnable", False)
         return self.module_type(**options)
 

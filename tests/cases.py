@@ -13,6 +13,8 @@ import cases_bpr_loss
 import cases_clip_loss
 import cases_cross_entropy
 import cases_hinge_loss
+import cases_in_batch_bpr_loss
+import cases_in_batch_hinge_loss
 import cases_info_nce
 import cases_kl_div_with_logits
 import cases_linear_cross_entropy
@@ -23,6 +25,7 @@ import cases_pairwise_logsumexp
 import cases_pairwise_margin_loss
 import cases_ranknet_loss
 import cases_sampled_softmax_loss
+import cases_siglip_loss
 import cases_sup_con
 
 CASES = (
@@ -32,6 +35,8 @@ CASES = (
     cases_clip_loss.CASE,
     cases_cross_entropy.CASE,
     cases_hinge_loss.CASE,
+    cases_in_batch_bpr_loss.CASE,
+    cases_in_batch_hinge_loss.CASE,
     cases_info_nce.CASE,
     cases_kl_div_with_logits.CASE,
     cases_linear_cross_entropy.CASE,
@@ -43,5 +48,6 @@ CASES = (
     cases_ranknet_loss.CASE,
     cases_sampled_softmax_loss.CASE,
     cases_sup_con.CASE,
+    cases_siglip_loss.CASE,
 )
 PAIRWISE = tuple(case for case in CASES if case.is_pairwise)

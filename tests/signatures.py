@@ -11,6 +11,10 @@ FUNCTIONS = {
     "cross_entropy": """(input, target, *, weight=None, ignore_index=-100, label_smoothing=0.0,
         reduction="mean")""",
     "hinge_loss": """(scores, labels, *, weights=None, reduction="mean")""",
+    "in_batch_bpr_loss": """(query, key, *, temperature=1.0, similarity="dot", key_ids=None,
+        weights=None, reduction="mean")""",
+    "in_batch_hinge_loss": """(query, key, *, margin=1.0, temperature=1.0, similarity="dot",
+        key_ids=None, weights=None, reduction="mean")""",
     "info_nce": """(query, key, target=None, *, negatives=None, temperature=0.07,
         similarity="cosine", key_bias=None, key_ids=None, label_smoothing=0.0, margin=0.0,
         decoupled=False, weights=None, group=None, reduction="mean")""",
@@ -36,6 +40,8 @@ FUNCTIONS = {
         negative_log_q=None, negative_where=None, weights=None, reduction="mean")""",
     "sup_con": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None, temperature=0.07,
         similarity="cosine", weights=None, group=None, reduction="mean")""",
+    "siglip_loss": """(image, text, target=None, *, logit_scale=10.0, logit_bias=-10.0,
+        similarity="cosine", key_ids=None, weights=None, group=None, reduction="mean")""",
 }
 
 # Constructor and forward.
@@ -59,6 +65,15 @@ MODULES = {
         """(input, target, *, weight=None)""",
     ),
     "HingeLoss": ("""(*, reduction="mean")""", """(scores, labels, *, weights=None)"""),
+    "InBatchBPRLoss": (
+        """(temperature=1.0, learnable=False, *, similarity="dot", reduction="mean")""",
+        """(query, key, *, key_ids=None, weights=None)""",
+    ),
+    "InBatchHingeLoss": (
+        """(temperature=1.0, learnable=False, *, margin=1.0, similarity="dot",
+        reduction="mean")""",
+        """(query, key, *, key_ids=None, weights=None)""",
+    ),
     "InfoNCELoss": (
         """(temperature=0.07, learnable=False, *, similarity="cosine", label_smoothing=0.0,
         margin=0.0, decoupled=False, group=None, reduction="mean")""",
@@ -104,5 +119,10 @@ MODULES = {
         """(temperature=0.07, learnable=False, *, similarity="cosine", group=None,
         reduction="mean")""",
         """(embeddings, labels, *, ref_embeddings=None, ref_labels=None, weights=None)""",
+    ),
+    "SigLIPLoss": (
+        """(init_logit_scale=10.0, init_logit_bias=-10.0, learnable=True, max_logit_scale=None, *,
+        similarity="cosine", group=None, reduction="mean")""",
+        """(image, text, target=None, *, key_ids=None, weights=None)""",
     ),
 }

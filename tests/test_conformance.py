@@ -101,7 +101,7 @@ def test_module_forward_takes_the_tensors_of_the_function_in_its_order(case):
     options = set(inspect.signature(case.module_type).parameters) - {"learnable"}
     if case.scale is not None:
         ours, theirs = case.scale
-        options = options - {theirs, f"max_{ours}"} | {ours}
+        options = options - {theirs, f"max_{ours}", *case.held.values()} | {ours, *case.held}
     assert set(function) == set(forward) | options
 
 

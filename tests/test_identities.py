@@ -220,6 +220,65 @@ def test_clip_does_not_see_a_common_bias():
     assert bias.grad.item() == 0
 
 
+def test_siglip_is_binary_cross_entropy_of_the_scores():
+    image, text = normal(23, 7, seed=1), normal(31, 7, seed=2)
+    target = torch.randint(-1, 31, (23,), generator=generator(3))
+
+    def definition(image, text, scale, bias):
+        labels = (torch.arange(31) == target[:, None]).double()
+        logits = scale * image @ text.T + bias
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / 23
+
+    def siglip(image, text, scale, bias):
+        numbers = {"logit_scale": scale, "logit_bias": bias}
+        return fastloss.siglip_loss(image, text, target, similarity="dot", **numbers)
+
+    arguments = {"image": image, "text": text}
+    arguments |= {"scale": torch.tensor(0.7).double(), "bias": torch.tensor(-2.0).double()}
+    ours, theirs = (run(f, arguments, tuple(arguments)) for f in (siglip, definition))
+    assert_close(ours.loss, theirs.loss)
+    for name in arguments:
+        assert_close(ours.gradients[name], theirs.gradients[name], name)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean", "sqeuclidean"])
+def test_siglip_of_a_batch_is_symmetric(similarity):
+    image, text = normal(23, 7, seed=1), normal(23, 7, seed=2)
+    there = fastloss.siglip_loss(image, text, similarity=similarity)
+    assert_close(there, fastloss.siglip_loss(text, image, similarity=similarity))
+
+
+def test_in_batch_losses_are_those_of_the_pairs():
+    query, key, weights = normal(13, 5, seed=1), normal(19, 5, seed=2), normal(13, seed=3).abs()
+    others = ~torch.eye(13, 19, dtype=torch.bool)
+
+    def in_pairs(function, **options):
+        def loss(query, key):
+            scores = query @ key.T / 0.6
+            return function(
+                *(scores.diagonal(), scores), negative_where=others, weights=weights, **options
+            )
+
+        return loss
+
+    def in_batch(function, **options):
+        return lambda query, key: function(query, key, temperature=0.6, weights=weights, **options)
+
+    for ours, theirs in (
+        (in_batch(fastloss.in_batch_bpr_loss), in_pairs(fastloss.bpr_loss)),
+        (
+            in_batch(fastloss.in_batch_hinge_loss, margin=0.8),
+            in_pairs(fastloss.pairwise_margin_loss, margin=0.8),
+        ),
+    ):
+        mine, expected = (
+            run(f, {"query": query, "key": key}, ("query", "key")) for f in (ours, theirs)
+        )
+        assert_close(mine.loss, expected.loss)
+        for name in ("query", "key"):
+            assert_close(mine.gradients[name], expected.gradients[name], name)
+
+
 @pytest.mark.parametrize("classes", [30, 530])  # one tile, and several
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])

@@ -221,7 +221,7 @@ def test_vmap_and_forward_mode_are_errors(case):
 def module_calls(case):
     """(module, function arguments) for every variant whose options a constructor takes."""
     for variant in case.variants:
-        if case.scale is None or case.scale[0] not in variant.inputs:
+        if case.scale is None or not {case.scale[0], *case.held} & variant.inputs.keys():
             yield variant, case.make_module(**variant.options)
 
 
@@ -278,19 +278,22 @@ def test_module_copies(case, learnable):
 def test_module_learns_its_parameters(case):
     """The parameter's gradient is the derivative of the loss with respect to it."""
     module = case.make_module(**{case.scale[0]: 0.3}, learnable=True).double()
-    (parameter,) = module.parameters()
-    assert [name for name, _ in module.named_parameters()] == [f"log_{case.scale[0]}"]
-    assert parameter.dim() == 0
-    assert parameter.item() == pytest.approx(math.log(0.3))
+    parameters = dict(module.named_parameters())
+    assert list(parameters) == [f"log_{case.scale[0]}", *case.held]
+    assert parameters[f"log_{case.scale[0]}"].item() == pytest.approx(math.log(0.3))
     arguments = case.arguments(Variant("plain"), case.small)
     module(**arguments).backward()
     step = 1e-6
-    with torch.no_grad():
-        parameter.add_(step)
-        above = module(**arguments)
-        parameter.sub_(2 * step)
-        below = module(**arguments)
-    assert parameter.grad.item() == pytest.approx(((above - below) / (2 * step)).item(), rel=1e-6)
+    for parameter in parameters.values():
+        assert parameter.dim() == 0
+        with torch.no_grad():
+            parameter.add_(step)
+            above = module(**arguments)
+            parameter.sub_(2 * step)
+            below = module(**arguments)
+            parameter.add_(step)
+        slope = ((above - below) / (2 * step)).item()
+        assert parameter.grad.item() == pytest.approx(slope, rel=1e-6)
     assert not list(case.make_module(**{case.scale[0]: 0.3}).parameters())
 
 

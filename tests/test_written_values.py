@@ -305,6 +305,101 @@ def test_clip_gradient_of_two_pairs():
     assert text.grad.flatten().tolist() == pytest.approx(expected, rel=1e-13)
 
 
+def softplus(x):
+    return log(1 + exp(x))
+
+
+def test_siglip_of_two_pairs():
+    """Scores 2 · [[2, 1], [0, 3]] − 1 = [[3, 1], [−1, 5]]; the diagonal is +1, the rest −1."""
+    image = tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    text = tensor([[2.0, 0.0], [1.0, 3.0]], dtype=torch.float64)
+    each = [softplus(-3) + softplus(1), softplus(-1) + softplus(-5)]
+
+    def loss(target=None, **options):
+        numbers = {"logit_scale": 2.0, "logit_bias": -1.0, "similarity": "dot"}
+        return fastloss.siglip_loss(image, text, target, **numbers, **options)
+
+    assert loss(reduction="none").tolist() == pytest.approx(each, rel=1e-13)
+    assert loss(reduction="sum").item() == pytest.approx(sum(each), rel=1e-13)
+    assert loss().item() == pytest.approx(sum(each) / 2, rel=1e-13)  # over images, not pairs
+    weighted = loss(weights=tensor([3.0, 1.0]))
+    assert weighted.item() == pytest.approx((3 * each[0] + each[1]) / 4, rel=1e-13)
+    # A text of one name with the target leaves the row; without a target all texts stay.
+    alike = loss(tensor([1, -1]), key_ids=tensor([5, 5]), reduction="none")
+    assert alike.tolist() == pytest.approx([softplus(-1), softplus(-1) + softplus(5)], rel=1e-13)
+
+
+def test_siglip_gradients_of_two_pairs():
+    """∂L/∂s is −σ(−s) on the diagonal and σ(s) elsewhere, half of it in the mean."""
+    image = tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    text = tensor([[2.0, 0.0], [1.0, 3.0]], dtype=torch.float64, requires_grad=True)
+    scale = tensor(2.0, dtype=torch.float64, requires_grad=True)
+    bias = tensor(-1.0, dtype=torch.float64, requires_grad=True)
+    numbers = {"logit_scale": scale, "logit_bias": bias}
+    fastloss.siglip_loss(image, text, similarity="dot", **numbers).backward()
+
+    def sigmoid(x):
+        return 1 / (1 + exp(-x))
+
+    # ∂L/∂s_00, s_10, s_01, s_11; text_j · image_i = sim_ij and the images are unit vectors.
+    slopes = [-sigmoid(-3) / 2, sigmoid(-1) / 2, sigmoid(1) / 2, -sigmoid(-5) / 2]
+    assert text.grad.flatten().tolist() == pytest.approx([2 * x for x in slopes], rel=1e-13)
+    assert bias.grad.item() == pytest.approx(sum(slopes), rel=1e-13)
+    moment = sum(x * sim for x, sim in zip(slopes, (2, 0, 1, 3), strict=True))
+    assert scale.grad.item() == pytest.approx(moment, rel=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_siglip_of_many_far_negatives(dtype):
+    """65 536 texts, each with log(1 + e^−20) = 2e-9: none is lost in their sum."""
+    image, text = torch.ones(1, 1, dtype=dtype), torch.ones(65_536, 1, dtype=dtype)
+    loss = fastloss.siglip_loss(
+        image, text, tensor([-1]), logit_scale=1.0, logit_bias=-21.0, similarity="dot"
+    )
+    relative = 1e-6 if dtype == torch.float32 else 1e-12
+    assert loss.item() == pytest.approx(65_536 * exp(-20), rel=relative)
+
+
+def test_in_batch_losses_of_two_queries():
+    """Scores [[2, 1, 0], [0, 3, 4]]: gaps −1, −2 to the positive 2, and −3, 1 to the positive 3."""
+    query = tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    key = tensor([[2.0, 0.0], [1.0, 3.0], [0.0, 4.0]], dtype=torch.float64)
+    weights = tensor([3.0, 1.0])
+    bpr = [softplus(-1) + softplus(-2), softplus(-3) + softplus(1)]
+    hinge = [(1.5 - 1) + 0, 0 + (1.5 + 1)]  # margin 1.5
+    for function, options, each in (
+        (fastloss.in_batch_bpr_loss, {}, bpr),
+        (fastloss.in_batch_hinge_loss, {"margin": 1.5}, hinge),
+    ):
+        none = function(query, key, reduction="none", **options)
+        assert none.tolist() == pytest.approx(each, rel=1e-13)
+        mean = function(query, key, **options)
+        assert mean.item() == pytest.approx(sum(each) / (2 * 2), rel=1e-13)  # over pairs
+        weighted = function(query, key, weights=weights, **options)
+        expected = (3 * each[0] + each[1]) / (3 * 2 + 1 * 2)
+        assert weighted.item() == pytest.approx(expected, rel=1e-13)
+    # Key 2 has the name of key 1: no negative of query 1, which has one left.
+    ids = tensor([4, 7, 7])
+    alike = fastloss.in_batch_bpr_loss(query, key, key_ids=ids, weights=weights)
+    expected = (3 * bpr[0] + softplus(-3)) / (3 * 2 + 1)
+    assert alike.item() == pytest.approx(expected, rel=1e-13)
+    # The margin is in units of the score: scores are halved, the margin is not.
+    half = fastloss.in_batch_hinge_loss(query, key, margin=1.5, temperature=2.0, reduction="none")
+    assert half.tolist() == pytest.approx([(1.5 - 0.5) + (1.5 - 1), 0 + (1.5 + 0.5)], rel=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_in_batch_hinge_at_the_kink(dtype):
+    """A key that equals the positive has its score: without a margin, neither loss nor gradient."""
+    query = torch.randn(40, 37, dtype=torch.float64).to(dtype).requires_grad_()
+    key = torch.randn(1, 37, dtype=torch.float64).to(dtype).expand(300, 37)
+    for similarity in ("dot", "cosine", "euclidean", "sqeuclidean"):
+        loss = fastloss.in_batch_hinge_loss(query, key, margin=0.0, similarity=similarity)
+        (gradient,) = torch.autograd.grad(loss, [query])
+        assert loss.item() == 0
+        assert not gradient.any()
+
+
 def test_linear_cross_entropy_with_everything():
     """Scores (1, 0, −1) + bias (0, ½, 0) for the rows kept, classes weighing 2, 1, 4; ε = 0.3."""
     x = tensor([[1.0], [7.0], [1.0]], dtype=torch.float64)

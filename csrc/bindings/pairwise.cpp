@@ -1,4 +1,6 @@
 // Losses of embeddings: each one's arguments to the pairwise engine's.
+#include <cmath>
+
 #include "bindings/bindings.h"
 #include "engines/pairwise_torch.h"
 #include "losses/registry.h"
@@ -6,7 +8,7 @@
 namespace fastloss {
 namespace {
 
-// Which of the engine's five gradients (pairwise_torch.h, Wanted) a loss has, in its own order.
+// Which of the engine's gradients (pairwise_torch.h, Wanted) a loss has, in its own order.
 using Slots = std::vector<size_t>;
 
 Wanted all_slots(const std::string& name, const Slots& slots, const Wanted& wanted) {
@@ -14,7 +16,7 @@ Wanted all_slots(const std::string& name, const Slots& slots, const Wanted& want
     throw std::invalid_argument(name + ": wanted must have " + std::to_string(slots.size()) +
                                 " entries");
   }
-  Wanted all(5, false);
+  Wanted all(kWanted, false);
   for (size_t i = 0; i < slots.size(); ++i) all[slots[i]] = wanted[i];
   return all;
 }
@@ -112,6 +114,58 @@ PairwiseTensors pairwise_logsumexp(at::Tensor query, at::Tensor key, OptionalTen
           .similarity = similarity};
 }
 
+// A number that may be given as a tensor.
+double number(const std::string& name, const char* argument, const OptionalTensor& tensor,
+              double value) {
+  if (!tensor) return value;
+  if (tensor->numel() != 1) {
+    throw std::invalid_argument(name + ": " + argument + " must be a single number");
+  }
+  value = tensor->item<double>();
+  if (!std::isfinite(value)) {
+    throw std::invalid_argument(name + ": " + argument + " must be finite, got " +
+                                std::to_string(value));
+  }
+  return value;
+}
+
+PairwiseTensors siglip_loss(at::Tensor image, at::Tensor text, OptionalTensor target,
+                            OptionalTensor key_ids, OptionalTensor weights,
+                            OptionalTensor logit_scale_tensor, OptionalTensor logit_bias_tensor,
+                            double logit_scale, double logit_bias, std::string similarity) {
+  return {.query = image,
+          .key = text,
+          .target = target,
+          .key_ids = key_ids,
+          .weights = weights,
+          .target_may_lack = true,
+          .scale = {logit_scale_tensor, logit_scale, false},
+          .similarity = similarity,
+          .options = {number("siglip_loss", "logit_bias", logit_bias_tensor, logit_bias)},
+          .names = {.query = "image", .key = "text", .scale = "logit_scale"}};
+}
+
+PairwiseTensors in_batch_loss(at::Tensor query, at::Tensor key, OptionalTensor key_ids,
+                              OptionalTensor weights, OptionalTensor temperature_tensor,
+                              double temperature, std::string similarity) {
+  return {.query = query,
+          .key = key,
+          .key_ids = key_ids,
+          .weights = weights,
+          .mean_of_pairs = true,
+          .scale = {temperature_tensor, temperature, true},
+          .similarity = similarity};
+}
+
+PairwiseTensors in_batch_hinge_loss(at::Tensor query, at::Tensor key, OptionalTensor key_ids,
+                                    OptionalTensor weights, OptionalTensor temperature_tensor,
+                                    double temperature, std::string similarity, double margin) {
+  PairwiseTensors tensors =
+      in_batch_loss(query, key, key_ids, weights, temperature_tensor, temperature, similarity);
+  tensors.options = {margin};
+  return tensors;
+}
+
 }  // namespace
 
 void bind_pairwise_losses(py::module_& module) {
@@ -120,6 +174,9 @@ void bind_pairwise_losses(py::module_& module) {
                                     {0, 1, 3});
   bind_pairwise<ClipLoss>(module, "clip_loss", clip_loss, {0, 1, 4});
   bind_pairwise<PairwiseLogSumExp>(module, "pairwise_logsumexp", pairwise_logsumexp, {0, 1, 3, 4});
+  bind_pairwise<SigLipLoss>(module, "siglip_loss", siglip_loss, {0, 1, 4, 5});
+  bind_pairwise<InBatchBprLoss>(module, "in_batch_bpr_loss", in_batch_loss, {0, 1, 4});
+  bind_pairwise<InBatchHingeLoss>(module, "in_batch_hinge_loss", in_batch_hinge_loss, {0, 1, 4});
   module.def("negatives_gradient", &pairwise_negatives_gradient,
              py::call_guard<py::gil_scoped_release>());
   module.def("scaled_gradient", &scaled_gradient, py::call_guard<py::gil_scoped_release>());

@@ -19,9 +19,18 @@
 // serves both and also gives
 //     push_columns(tile, stride, rows, cols, State*)     merges a tile into its columns' states
 //     add_columns(score, fields, stride, factor, count, dscore)   adds the columns' derivatives
+// A loss without a normaliser, where ∂L/∂s depends on its own score alone (losses/siglip_loss.h) or
+// on the target's too (in_batch_loss.h), gives instead of push, dscores and weigh
+//     kTargetFirst                whether the target's score is needed by the others: the targets
+//                                 are then the diagonal, and `dtarget` is known last
+//     slopes(z, count, target_score, dscore) const → State      what a span adds to its row, and
+//                                 its ∂L/∂s; masked scores add nothing
+// and rows with `moment`, Σ ∂L/∂s · z, and, if all scores may be shifted by a number, with `slope`,
+// Σ ∂L/∂s.
+//
 // The engine guarantees: every kept pair reaches exactly one push per forward pass and exactly one
-// dscore (or weigh) per gradient pass; masks are written before the functor sees a span; spans are
-// at most kMaxTileCols long; all reductions run in a fixed order.
+// dscore (or weigh) per gradient pass, or exactly one slopes per pass; masks are written before the
+// functor sees a span; spans are at most kMaxTileCols long; all reductions run in a fixed order.
 #pragma once
 
 #include <cstdint>
@@ -64,10 +73,18 @@ struct PairwiseGradients {
   T* key = nullptr;         // (m, d)
   T* key_bias = nullptr;    // (m)
   double* scale = nullptr;  // ∂/∂scale
+  double* shift = nullptr;  // ∂/∂(a number added to all scores)
   // ∂/∂negatives_ih = own[i][h][0] · (query_i − own[i][h][1] · negatives_ih)
   T* own = nullptr;  // (n, h, 2)
 
-  bool any() const { return query || key || key_bias || scale || own; }
+  bool any() const { return query || key || key_bias || scale || shift || own; }
+  PairwiseGradients of_operands() const { return {.query = query, .key = key}; }
 };
+
+template <class Loss>
+concept OnePass = requires { &Loss::slopes; };
+
+template <class Loss>
+concept TargetFirst = OnePass<Loss> && Loss::kTargetFirst;
 
 }  // namespace fastloss

@@ -57,6 +57,7 @@ class Arguments : HeldArguments<typename Stored<S>::Accumulated> {
     weights = not_negative("weights", accumulated("weights", t.weights, input.n), input.n);
     if (key_weight != nullptr) divide_by_key_weights();
     if (t.key_ids) groups(guarded(name, "key_ids", *t.key_ids, at::kLong, {m}));
+    if (t.mean_of_pairs) divide_by_pairs();
     input.scale = this->scale_of(t.names.scale, t.scale);
     input.similarity = similarity_of(name, t.similarity);
     input.margin = static_cast<T>(t.margin);
@@ -72,6 +73,18 @@ class Arguments : HeldArguments<typename Stored<S>::Accumulated> {
   void divide_by_key_weights() {
     T* const out = hold(at::empty({input.n}, Stored<T>::dtype)).template data_ptr<T>();
     for (int64_t i = 0; i < input.n; ++i) out[i] = key_weight[input.target[i]];
+    divisors = out;
+  }
+
+  // A row has as many pairs as there are keys that neither are its target nor have its id.
+  void divide_by_pairs() {
+    T* const out = hold(at::empty({input.n}, Stored<T>::dtype)).template data_ptr<T>();
+    const KeyGroups& groups = input.groups;
+    for (int64_t i = 0; i < input.n; ++i) {
+      const int64_t t = input.target[i];
+      const int64_t left = groups.order != nullptr ? groups.end[t] - groups.begin[t] : 1;
+      out[i] = (weights != nullptr ? weights[i] : T(1)) * static_cast<T>(input.m - left);
+    }
     divisors = out;
   }
 
@@ -95,8 +108,9 @@ class Arguments : HeldArguments<typename Stored<S>::Accumulated> {
     for (int64_t i = 0; i < n; ++i) {
       if (t.ignored_target && value[i] == *t.ignored_target) continue;
       rows.push_back(i);
-      if (value[i] >= 0 && value[i] < input.m) continue;
+      if (value[i] >= (t.target_may_lack ? -1 : 0) && value[i] < input.m) continue;
       fail(name_, "target must be in [0, " + std::to_string(input.m) + ")" +
+                      (t.target_may_lack ? " or -1, no target" : "") +
                       (t.ignored_target ? " or ignore_index, " + std::to_string(*t.ignored_target)
                                         : std::string()) +
                       ", got " + std::to_string(value[i]) + " at " + std::to_string(i));

@@ -14,6 +14,8 @@
 //   symmetric          losses of rows and of columns: the first pass also merges each tile into the
 //                      states of its columns. Only then is a row or column known, so the scores are
 //                      kept if all of them fit the workspace, 3 G, or else recomputed, 4 G.
+//   one_pass           losses without a normaliser: rectangles of the matrix become coefficients as
+//                      they are made and are multiplied at once, complete rows or not: 3 G.
 // Key gradients accumulate feature-major, (d × panel) blocks, because then w is read as it lies;
 // they are turned in place at the end. A task owns the rows or the panel it writes: nothing is
 // shared, no order depends on timing.
@@ -75,6 +77,14 @@ class PairwiseCpu {
   void symmetric_backward(const Row* rows, const Row* cols, const PairGrad& pair_grad,
                           const PairwiseGradients<T>& gradients);
 
+  // The same for losses without a normaliser (OnePass), whose forward pass is the one above.
+  template <class RowGrad>
+  void one_pass_forward_gradient(Row* rows, const RowGrad& row_grad,
+                                 const PairwiseGradients<T>& gradients);
+  template <class RowGrad>
+  void one_pass_backward(const Row* rows, const RowGrad& row_grad,
+                         const PairwiseGradients<T>& gradients);
+
  private:
   // A rectangle of the matrix that is kept: `rows` rows from `row`, `panels` panels from `panel`.
   // Tile (panel p, row r) starts at scores + (p · capacity + place + r) · cols_.
@@ -135,33 +145,60 @@ class PairwiseCpu {
   T* tile(int64_t slot) const { return key_copy(slot) + key_copies(cols_) * in_.d; }
 
   void pack_panel(int64_t panel, int64_t slot) const {
+    pack_columns(panel * cols_, panel_width(panel), slot);
+  }
+  void pack_columns(int64_t first, int64_t count, int64_t slot) const {
     if constexpr (std::is_same_v<S, BFloat16>) {
       if (pairs_) {
         auto* const out = reinterpret_cast<S*>(packed_panel(slot));
-        return operands_.key.pairs_transposed(panel * cols_, panel_width(panel), out, cols_);
+        return operands_.key.pairs_transposed(first, count, out, cols_);
       }
     }
-    operands_.key.transposed(panel * cols_, panel_width(panel), nullptr, strip(slot),
-                             packed_panel(slot), cols_);
+    operands_.key.transposed(first, count, nullptr, strip(slot), packed_panel(slot), cols_);
   }
   void multiply_tile(int64_t row, int64_t rows, int64_t width, int64_t slot, T* out) const;
 
   template <class Visit>
   void score_tile(int64_t row, int64_t rows, int64_t panel, int64_t slot, T* out,
                   const Visit& visit);
-  FASTLOSS_HOST_DEVICE void recompute_close(int64_t row, int64_t panel, T* span) const;
+  FASTLOSS_HOST_DEVICE void recompute_close(int64_t row, int64_t first, int64_t count,
+                                            T* span) const;
   FASTLOSS_HOST_DEVICE void mask_group(int64_t row, int64_t panel, T* span) const;
+
+  FASTLOSS_HOST_DEVICE State push(int64_t row, int64_t panel, const T* span) const;
+  FASTLOSS_HOST_DEVICE State slopes(int64_t row, const T* span, int64_t count, T* dscore) const {
+    return loss_.slopes(span, count, TargetFirst<Loss> ? target_similarity_[row] : T(0), dscore);
+  }
 
   void own_scores(int64_t row, int64_t rows, int64_t slot);
   Row finish_row(int64_t row, State state) const;
 
+  template <class Visit>
+  void chunk_tiles(const Chunk& chunk, Accumulators& acc, const Visit& visit);
   void chunk_scores(const Chunk& chunk, Accumulators& acc, int mode);
   template <class Derivatives>
   void chunk_gradients(const Chunk& chunk, const Derivatives& derivatives,
                        const PairwiseGradients<T>& gradients, Accumulators& acc, bool weighed);
   template <class Derivatives>
   void all_chunks(const Derivatives& derivatives, const PairwiseGradients<T>& gradients);
+  struct Rectangle {
+    int64_t rows, panels;
+  };
+  Rectangle rectangle() const;
+  template <class Work>
+  void for_each_chunk(int64_t capacity, int64_t panels, const Work& work) const;
   void symmetric_states(Row* rows, Row* cols, T* kept);
+  void target_scores();
+  template <class RowGrad>
+  void chunk_coefficients(const Chunk& chunk, const RowGrad& row_grad, Accumulators& acc);
+  template <class RowGrad>
+  void all_at_once(Row* rows, const RowGrad& row_grad, const PairwiseGradients<T>& gradients);
+  template <class Derivatives>
+  void add_targets(const Derivatives& derivatives, const PairwiseGradients<T>& gradients,
+                   Accumulators& acc);
+  template <class RowGrad>
+  void sum_rows(const Row* rows, const RowGrad& row_grad,
+                const PairwiseGradients<T>& gradients) const;
   template <class Derivatives>
   void chunk_by_rows(const Chunk& chunk, const Derivatives& derivatives,
                      const PairwiseGradients<T>& gradients, Accumulators& acc, bool weighed);
@@ -176,6 +213,8 @@ class PairwiseCpu {
   FASTLOSS_HOST_DEVICE void coefficients_of_span(int64_t row, int64_t r, int64_t panel,
                                                  const Derivatives& derivatives, T* span,
                                                  const TileSums& sums) const;
+  FASTLOSS_HOST_DEVICE void sum_coefficients(int64_t r, int64_t width, const T* span,
+                                             const TileSums& sums) const;
   FASTLOSS_HOST_DEVICE void set_target(int64_t row, int64_t r, int64_t panel, T dscore, T* span,
                                        const TileSums& sums) const;
   FASTLOSS_HOST_DEVICE void finish_row_gradient(const T* x, T unit, T factor, T sum, T* grad) const;
@@ -212,4 +251,5 @@ class PairwiseCpu {
 
 #include "engines/pairwise_cpu_forward.inl"
 #include "engines/pairwise_cpu_gradient.inl"
+#include "engines/pairwise_cpu_onepass.inl"
 #include "engines/pairwise_cpu_symmetric.inl"

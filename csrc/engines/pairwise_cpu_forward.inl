@@ -16,7 +16,7 @@ void PairwiseCpu<Loss, S>::score_tile(int64_t row, int64_t rows, int64_t panel, 
       T* const span = out + r * cols_;
       if (similarities_of_span(in_.similarity, in_.scale, operands_.query_statistic[row + r], cols,
                                span, width)) {
-        recompute_close(row + r, panel, span);
+        recompute_close(row + r, panel * cols_, width, span);
       }
       mask_group(row + r, panel, span);
       visit(r, span);
@@ -41,12 +41,12 @@ void PairwiseCpu<Loss, S>::multiply_tile(int64_t row, int64_t rows, int64_t widt
 
 // A span of squared distances some of which are too small to have come from ‖q‖² + ‖k‖² − 2⟨q, k⟩.
 template <class Loss, class S>
-FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::recompute_close(int64_t row, int64_t panel,
-                                                                T* span) const {
+FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::recompute_close(int64_t row, int64_t first,
+                                                                int64_t count, T* span) const {
   const T norm = operands_.query_statistic[row];
   const S* const query = in_.query + row * in_.d;
-  for (int64_t j = 0; j < panel_width(panel); ++j) {
-    const int64_t column = panel * cols_ + j;
+  for (int64_t j = 0; j < count; ++j) {
+    const int64_t column = first + j;
     if (span[j] < kDirectDistance<T> * (norm + operands_.key_statistic[column])) {
       span[j] = detail::squared_distance<T>(query, in_.key + column * in_.d, in_.d);
     }
@@ -63,14 +63,27 @@ FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::mask_group(int64_t row, int64_t 
   const int64_t first = panel * cols_;
   const int64_t last = first + panel_width(panel);
   if (target >= first && target < last) {
-    target_similarity_[row] = span[target - first];
+    if constexpr (!TargetFirst<Loss>) target_similarity_[row] = span[target - first];
     span[target - first] = -math::kInfinity<T>;
   }
-  if (in_.groups.order == nullptr) return;
+  if (in_.groups.order == nullptr || target < 0) return;
   const int64_t* column = in_.groups.order + in_.groups.begin[target];
   const int64_t* const end = in_.groups.order + in_.groups.end[target];
   for (column = std::lower_bound(column, end, first); column < end && *column < last; ++column) {
     span[*column - first] = -math::kInfinity<T>;
+  }
+}
+
+// The state of a span.
+template <class Loss, class S>
+FASTLOSS_HOST_DEVICE typename Loss::State PairwiseCpu<Loss, S>::push(int64_t row, int64_t panel,
+                                                                     const T* span) const {
+  const int64_t width = panel_width(panel);
+  if constexpr (OnePass<Loss>) {
+    T dscore[kMaxTileCols];
+    return slopes(row, span, width, dscore);
+  } else {
+    return loss_.push(span, bias_of(panel), panel * cols_, width);
   }
 }
 
@@ -101,9 +114,11 @@ void PairwiseCpu<Loss, S>::own_scores(int64_t row, int64_t rows, int64_t slot) {
         z[k] = scaled_similarity(in_.similarity, in_.scale, product, unit, norm, square);
       }
       own_state_[i] = State{};
-      for (int64_t first = 0; first < in_.h; first += kMaxTileCols) {
-        const int64_t count = std::min(kMaxTileCols, in_.h - first);
-        own_state_[i].merge(loss_.push(z + first, zeros_.data(), -1, count));
+      if constexpr (!OnePass<Loss>) {
+        for (int64_t first = 0; first < in_.h; first += kMaxTileCols) {
+          const int64_t count = std::min(kMaxTileCols, in_.h - first);
+          own_state_[i].merge(loss_.push(z + first, zeros_.data(), -1, count));
+        }
       }
     }
   });
@@ -133,6 +148,7 @@ typename PairwiseCpu<Loss, S>::Runs PairwiseCpu<Loss, S>::runs_of(int64_t rows) 
 template <class Loss, class S>
 void PairwiseCpu<Loss, S>::forward(Row* rows) {
   if (in_.n == 0) return;
+  if constexpr (TargetFirst<Loss>) target_scores();
   const auto [run_rows, run_panels] = runs_of(in_.n);
   const int64_t runs = std::max<int64_t>(1, (panels_ + run_panels - 1) / run_panels);
   // Partial states are kept a slab of rows at a time, so that they too stay within the workspace.
@@ -143,27 +159,24 @@ void PairwiseCpu<Loss, S>::forward(Row* rows) {
   for (int64_t first = 0; first < in_.n; first += slab) {
     const int64_t last = std::min(in_.n, first + slab);
     const int64_t tasks = (last - first + run_rows - 1) / run_rows * runs;
-    host::for_each_task(
-        tasks, [&, run_rows = run_rows, run_panels = run_panels](int64_t task, int64_t slot) {
-          const int64_t run = task % runs;
-          const int64_t begin = first + task / runs * run_rows;
-          const int64_t end = std::min(last, begin + run_rows);
-          State* const states = partial.data() + run * slab - first;
-          std::fill(states + begin, states + end, State{});
-          const int64_t stop = std::min(panels_, (run + 1) * run_panels);
-          for (int64_t panel = run * run_panels; panel < stop; ++panel) {
-            pack_panel(panel, slot);
-            const T* const bias = bias_of(panel);
-            const int64_t column = panel * cols_, width = panel_width(panel);
-            for (int64_t row = begin; row < end; row += block_) {
-              score_tile(row, std::min(block_, end - row), panel, slot, tile(slot),
-                         [=, this](int64_t r, T* span) FASTLOSS_SIMD_LOOP {
-                           states[row + r].merge(loss_.push(span, bias, column, width));
-                         });
-            }
-          }
-          host::multiply_done();
-        });
+    host::for_each_task(tasks, [&, run_rows = run_rows, run_panels = run_panels](int64_t task,
+                                                                                 int64_t slot) {
+      const int64_t run = task % runs;
+      const int64_t begin = first + task / runs * run_rows;
+      const int64_t end = std::min(last, begin + run_rows);
+      State* const states = partial.data() + run * slab - first;
+      std::fill(states + begin, states + end, State{});
+      const int64_t stop = std::min(panels_, (run + 1) * run_panels);
+      for (int64_t panel = run * run_panels; panel < stop; ++panel) {
+        pack_panel(panel, slot);
+        for (int64_t row = begin; row < end; row += block_) {
+          score_tile(row, std::min(block_, end - row), panel, slot, tile(slot),
+                     [=, this](int64_t r, T* span)
+                         FASTLOSS_SIMD_LOOP { states[row + r].merge(push(row + r, panel, span)); });
+        }
+      }
+      host::multiply_done();
+    });
     host::for_each_task(blocks(last - first), [&](int64_t task, int64_t slot) {
       const int64_t begin = first + task * block_;
       const int64_t end = std::min(last, begin + block_);

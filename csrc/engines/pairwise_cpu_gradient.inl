@@ -50,9 +50,10 @@ struct PairwiseCpu<Loss, S>::Accumulators {
 
 enum ChunkMode { kWeigh, kPush, kScoresOnly };
 
-// Fills the chunk with similarities (kScoresOnly, kPush) or weights (kWeigh), and the span states.
+// Makes the chunk's tiles; visit(panel, row, span) meets every row of each while it is in cache.
 template <class Loss, class S>
-void PairwiseCpu<Loss, S>::chunk_scores(const Chunk& chunk, Accumulators& acc, int mode) {
+template <class Visit>
+void PairwiseCpu<Loss, S>::chunk_tiles(const Chunk& chunk, Accumulators& acc, const Visit& visit) {
   // One task packs a panel once and meets it with a run of blocks; short runs if panels are few.
   const int64_t all_blocks = blocks(chunk.rows);
   const int64_t wanted = (2 * host::threads() + chunk.panels - 1) / chunk.panels;
@@ -60,21 +61,30 @@ void PairwiseCpu<Loss, S>::chunk_scores(const Chunk& chunk, Accumulators& acc, i
   host::for_each_task(chunk.panels * runs, [&](int64_t task, int64_t slot) {
     const int64_t p = task / runs, run = task % runs;
     const int64_t panel = chunk.panel + p;
-    const int64_t column = panel * cols_, width = panel_width(panel);
-    const T* const bias = bias_of(panel);
-    const T* const factor = operands_.key_statistic.data() + panel * cols_;
     pack_panel(panel, slot);
     for (int64_t b = run * all_blocks / runs; b < (run + 1) * all_blocks / runs; ++b) {
       const int64_t r0 = b * block_;
       T* const out = acc.scores.data() + (p * acc.capacity + r0) * cols_;
-      State* const states = acc.spans.data() + (mode == kScoresOnly ? 0 : p * acc.capacity + r0);
-      score_tile(chunk.row + r0, std::min(block_, chunk.rows - r0), panel, slot, out,
-                 [=, this](int64_t r, T* span) FASTLOSS_SIMD_LOOP {
-                   if (mode == kWeigh) states[r] = loss_.weigh(span, bias, factor, width);
-                   if (mode == kPush) states[r] = loss_.push(span, bias, column, width);
-                 });
+      const int64_t row = chunk.row + r0;
+      score_tile(row, std::min(block_, chunk.rows - r0), panel, slot, out,
+                 [=, &visit](int64_t r, T* span)
+                     FASTLOSS_SIMD_LOOP { visit(panel, row + r, span); });
     }
     host::multiply_done();
+  });
+}
+
+// Fills the chunk with similarities (kScoresOnly, kPush) or weights (kWeigh), and the span states.
+template <class Loss, class S>
+void PairwiseCpu<Loss, S>::chunk_scores(const Chunk& chunk, Accumulators& acc, int mode) {
+  State* const spans = acc.spans.data();
+  const int64_t capacity = acc.capacity;
+  chunk_tiles(chunk, acc, [=, this](int64_t panel, int64_t row, T* span) FASTLOSS_SIMD_LOOP {
+    if (mode == kScoresOnly) return;
+    const T* const factor = operands_.key_statistic.data() + panel * cols_;
+    spans[(panel - chunk.panel) * capacity + row - chunk.row] =
+        mode == kWeigh ? loss_.weigh(span, bias_of(panel), factor, panel_width(panel))
+                       : push(row, panel, span);
   });
 }
 
@@ -93,17 +103,21 @@ void PairwiseCpu<Loss, S>::tile_coefficients(int64_t row0, int64_t count, int64_
     for (int64_t r = 0; r < count; ++r) {
       const int64_t row = row0 + r;
       T* const span = tile + r * cols_;
-      if (weighed) {
-        if constexpr (Derivatives::kOfRows) {
-          const T factor = derivatives.row_grad(row) *
-                           loss_.weigh_factor(acc.spans[place + r], derivatives.rows[row]);
-#pragma omp simd
-          for (int64_t j = 0; j < width; ++j) span[j] *= factor;
-        }
+      if constexpr (Derivatives::kFormed) {
+        if (acc.distance) sum_coefficients(r, width, span, sums);
       } else {
-        coefficients_of_span(row, r, panel, derivatives, span, sums);
+        if (weighed) {
+          if constexpr (Derivatives::kOfRows) {
+            const T factor = derivatives.row_grad(row) *
+                             loss_.weigh_factor(acc.spans[place + r], derivatives.rows[row]);
+#pragma omp simd
+            for (int64_t j = 0; j < width; ++j) span[j] *= factor;
+          }
+        } else {
+          coefficients_of_span(row, r, panel, derivatives, span, sums);
+        }
+        set_target(row, r, panel, derivatives.of_target(row), span, sums);
       }
-      set_target(row, r, panel, derivatives.of_target(row), span, sums);
     }
   });
 }
@@ -147,6 +161,22 @@ FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::coefficients_of_span(int64_t row
     span[j] = coefficient(kind, scale, span[j], cols[j], dscore[j]);
     sum += span[j];
   }
+  sums.row[r] += sum;
+  if (col_sum) {
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) col_sum[j] += span[j];
+  }
+}
+
+// Sums of coefficients that stand in the tile already.
+template <class Loss, class S>
+FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::sum_coefficients(int64_t r, int64_t width,
+                                                                 const T* __restrict span,
+                                                                 const TileSums& sums) const {
+  T* __restrict col_sum = sums.col;
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < width; ++j) sum += span[j];
   sums.row[r] += sum;
   if (col_sum) {
 #pragma omp simd
@@ -511,25 +541,37 @@ void PairwiseCpu<Loss, S>::all_chunks(const Derivatives& derivatives,
     if (gradients.query) std::fill_n(gradients.query, in_.n * in_.d, T(0));
     return;
   }
-  // Rectangles of up to 1024 rows: enough that reading and writing the key gradient of a panel
-  // costs little beside the product that adds to it; as many panels as fit.
+  const auto [capacity, panels] = rectangle();
+  Accumulators acc(*this, gradients, capacity, panels, false);
+  for_each_chunk(capacity, panels, [&](const Chunk& chunk) {
+    chunk_scores(chunk, acc, kScoresOnly);
+    chunk_gradients(chunk, derivatives, gradients, acc, false);
+  });
+  finish(derivatives, gradients, acc);
+}
+
+// Rectangles of up to 1024 rows: enough that reading and writing the key gradient of a panel costs
+// little beside the product that adds to it; as many panels as fit.
+template <class Loss, class S>
+typename PairwiseCpu<Loss, S>::Rectangle PairwiseCpu<Loss, S>::rectangle() const {
   int64_t panels = panels_;
   while (panels > 1 &&
          chunk_rows(panels, in_.workspace) < std::min<int64_t>(in_.n, 8 * kTileRows)) {
     panels = (panels + 1) / 2;
   }
-  const int64_t capacity = chunk_rows(panels, in_.workspace);
-  Accumulators acc(*this, gradients, capacity, panels, false);
+  return {chunk_rows(panels, in_.workspace), panels};
+}
+
+template <class Loss, class S>
+template <class Work>
+void PairwiseCpu<Loss, S>::for_each_chunk(int64_t capacity, int64_t panels,
+                                          const Work& work) const {
   for (int64_t panel = 0; panel < panels_; panel += panels) {
     for (int64_t first = 0; first < in_.n; first += capacity) {
-      const Chunk chunk{first,      std::min(capacity, in_.n - first),
-                        panel,      std::min(panels, panels_ - panel),
-                        first == 0, panel == 0};
-      chunk_scores(chunk, acc, kScoresOnly);
-      chunk_gradients(chunk, derivatives, gradients, acc, false);
+      work(Chunk{first, std::min(capacity, in_.n - first), panel, std::min(panels, panels_ - panel),
+                 first == 0, panel == 0});
     }
   }
-  finish(derivatives, gradients, acc);
 }
 
 template <class Loss, class S>

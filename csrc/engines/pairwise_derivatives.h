@@ -17,6 +17,7 @@ struct RowDerivatives {
   using T = typename Loss::Value;
   using Row = typename Loss::Row;
   static constexpr bool kOfRows = true;
+  static constexpr bool kFormed = false;
 
   const Loss& loss;
   const Row* rows;
@@ -34,6 +35,21 @@ struct RowDerivatives {
     loss.dscores(&z, &no_bias, -1, 1, rows[row], row_grad(row), &dscore);
     return dscore;
   }
+  T overall() const { return row_grad.overall(rows); }
+};
+
+// Losses without a normaliser: the tiles hold coefficients as soon as they are made.
+template <class Loss, class RowGrad>
+struct FormedDerivatives {
+  using T = typename Loss::Value;
+  using Row = typename Loss::Row;
+  static constexpr bool kOfRows = false;
+  static constexpr bool kFormed = true;
+
+  const Row* rows;
+  const RowGrad& row_grad;
+
+  FASTLOSS_HOST_DEVICE T of_target(int64_t row) const { return row_grad(row) * rows[row].dtarget; }
   T overall() const { return row_grad.overall(rows); }
 };
 
@@ -72,6 +88,7 @@ class SymmetricDerivatives {
   using T = typename Loss::Value;
   using Row = typename Loss::Row;
   static constexpr bool kOfRows = false;
+  static constexpr bool kFormed = false;
 
   SymmetricDerivatives(const Loss& loss, const Row* rows, const Row* cols, int64_t n,
                        const PairGrad& pair_grad)

@@ -31,6 +31,8 @@ struct PairwiseTensors {
   std::optional<at::Tensor> target{}, negatives{}, key_bias{}, key_ids{}, weights{};
   std::optional<at::Tensor> key_weight{};   // (m): handed to the functor
   std::optional<int64_t> ignored_target{};  // rows with this target do not exist
+  bool target_may_lack = false;             // −1: the row has no target
+  bool mean_of_pairs = false;               // a mean is over targets and others, not over rows
   ScaleArgument scale{};
   std::string similarity = "dot";
   double margin = 0;
@@ -39,11 +41,12 @@ struct PairwiseTensors {
   PairwiseNames names{};
 };
 
-// Which gradients to form: query, key, negatives, key_bias, scale.
+// Which gradients to form: query, key, negatives, key_bias, scale, shift (pairwise.h).
 using Wanted = std::vector<bool>;
+constexpr size_t kWanted = 6;
 
-// {grad_query (n, d), grad_key (m, d), own (n, h, 2), grad_key_bias (m), grad_scale ()}, of the
-// accumulation type, empty where not wanted. Not divided by anything.
+// {grad_query (n, d), grad_key (m, d), own (n, h, 2), grad_key_bias (m), grad_scale (),
+// grad_shift ()}, of the accumulation type, empty where not wanted. Not divided by anything.
 using PairwiseGradientTensors = std::vector<at::Tensor>;
 
 struct PairwiseResult {

@@ -54,10 +54,12 @@ class PairwiseCall {
       } else {
         engine_.symmetric_forward(rows, rows + n);
       }
-    } else if (gradients_.any()) {
-      engine_.forward_gradient(rows, factor, gradients_);
-    } else {
+    } else if (!gradients_.any()) {
       engine_.forward(rows);
+    } else if constexpr (OnePass<Loss<T>>) {
+      engine_.one_pass_forward_gradient(rows, factor, gradients_);
+    } else {
+      engine_.forward_gradient(rows, factor, gradients_);
     }
     finish_gradients(result.gradients);
     result.loss = reduce(rows, factor, reduction);
@@ -76,6 +78,8 @@ class PairwiseCall {
     make_gradients(result);
     if constexpr (kSymmetric) {
       engine_.symmetric_backward(rows, rows + in_.n, factor, gradients_);
+    } else if constexpr (OnePass<Loss<T>>) {
+      engine_.one_pass_backward(rows, factor, gradients_);
     } else {
       engine_.backward(rows, factor, gradients_);
     }
@@ -86,7 +90,7 @@ class PairwiseCall {
  private:
   static const std::string& checked(const std::string& name, const PairwiseTensors& tensors,
                                     const Wanted& wanted) {
-    if (wanted.size() != 5) fail(name, "wanted must have 5 entries");
+    if (wanted.size() != kWanted) fail(name, "wanted has the wrong number of entries");
     if (wanted[2] && !tensors.negatives) fail(name, "negatives must be given for their gradient");
     if (wanted[3] && !tensors.key_bias) {
       fail(name, std::string(tensors.names.key_bias) + " must be given for its gradient");
@@ -113,13 +117,17 @@ class PairwiseCall {
     };
     const bool none = in_.n == 0;  // no row: the engine touches nothing
     g = {make(wanted_[0], {arguments_.all_rows, in_.d}, none),
-         make(wanted_[1], {in_.m, in_.d}, none), make(wanted_[2], {in_.n, in_.h, 2}, none),
-         make(wanted_[3], {in_.m}, true), make(wanted_[4], {}, true)};
+         make(wanted_[1], {in_.m, in_.d}, none),
+         make(wanted_[2], {in_.n, in_.h, 2}, none),
+         make(wanted_[3], {in_.m}, true),
+         make(wanted_[4], {}, true),
+         make(wanted_[5], {}, true)};
     if (wanted_[0]) gradients_.query = g[0].template data_ptr<T>();
     if (wanted_[1]) gradients_.key = g[1].template data_ptr<T>();
     if (wanted_[2]) gradients_.own = g[2].template data_ptr<T>();
     if (wanted_[3]) gradients_.key_bias = g[3].template data_ptr<T>();
     if (wanted_[4]) gradients_.scale = &dscale_;
+    if (wanted_[5]) gradients_.shift = &dshift_;
   }
 
   void finish_gradients(const PairwiseGradientTensors& g) const {
@@ -128,6 +136,7 @@ class PairwiseCall {
       const auto scale = static_cast<double>(in_.scale);
       *g[4].template data_ptr<T>() = static_cast<T>(divides_ ? -dscale_ * scale * scale : dscale_);
     }
+    if (wanted_[5]) *g[5].template data_ptr<T>() = static_cast<T>(dshift_);
     if (wanted_[0] && arguments_.kept.defined()) spread(g[0].template data_ptr<T>());
   }
 
@@ -177,7 +186,7 @@ class PairwiseCall {
   const PairwiseInput<S, T>& in_;
   Wanted wanted_;
   bool divides_;
-  double dscale_ = 0;
+  double dscale_ = 0, dshift_ = 0;
   PairwiseGradients<T> gradients_;
   PairwiseCpu<Loss<T>, S> engine_;
 };

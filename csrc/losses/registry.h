@@ -4,6 +4,8 @@
 #pragma once
 
 #include "losses/clip_loss.h"
+#include "losses/in_batch_bpr_loss.h"
+#include "losses/in_batch_hinge_loss.h"
 #include "losses/info_nce.h"
 #include "losses/linear_cross_entropy.h"
 #include "losses/listnet_loss.h"
@@ -11,13 +13,17 @@
 #include "losses/pairwise_hinge_loss.h"
 #include "losses/pairwise_logsumexp.h"
 #include "losses/ranknet_loss.h"
+#include "losses/siglip_loss.h"
 #include "losses/sup_con.h"
 
 #define FASTLOSS_PAIRWISE_LOSSES(X)           \
   X(clip_loss, ClipLoss)                      \
+  X(in_batch_bpr_loss, InBatchBprLoss)        \
+  X(in_batch_hinge_loss, InBatchHingeLoss)    \
   X(info_nce, InfoNce)                        \
   X(linear_cross_entropy, LinearCrossEntropy) \
-  X(pairwise_logsumexp, PairwiseLogSumExp)
+  X(pairwise_logsumexp, PairwiseLogSumExp)    \
+  X(siglip_loss, SigLipLoss)
 
 #define FASTLOSS_SELF_LOSSES(X) \
   X(nt_xent, NtXent)            \

@@ -1,6 +1,14 @@
 """The losses as modules: options in the constructor, tensors in ``forward``."""
 
-from .contrastive import CLIPLoss, InfoNCELoss, LinearCrossEntropyLoss, NTXentLoss, SupConLoss
+from .contrastive import (
+    CLIPLoss,
+    InBatchBPRLoss,
+    InBatchHingeLoss,
+    InfoNCELoss,
+    LinearCrossEntropyLoss,
+    SigLIPLoss,
+)
+from .one_set import NTXentLoss, SupConLoss
 from .pointwise import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, KLDivWithLogitsLoss
 from .ranking import ListNetLoss, PairwiseHingeLoss, RankNetLoss
 from .retrieval import BPRLoss, HingeLoss, PairwiseMarginLoss, SampledSoftmaxLoss
@@ -12,6 +20,8 @@ __all__ = [
     "CLIPLoss",
     "CrossEntropyLoss",
     "HingeLoss",
+    "InBatchBPRLoss",
+    "InBatchHingeLoss",
     "InfoNCELoss",
     "KLDivWithLogitsLoss",
     "LinearCrossEntropyLoss",
@@ -21,5 +31,6 @@ __all__ = [
     "PairwiseMarginLoss",
     "RankNetLoss",
     "SampledSoftmaxLoss",
+    "SigLIPLoss",
     "SupConLoss",
 ]

@@ -42,6 +42,44 @@ def to_float(scale: float | Tensor) -> float:
     return scale.detach().item() if isinstance(scale, Tensor) else scale
 
 
+class LogitScaleModule(LossModule):
+    """A loss whose similarities are multiplied by a scale, which may be learnt and bounded."""
+
+    log_logit_scale: nn.Parameter
+
+    def __init__(
+        self, init_logit_scale: float, learnable: bool, max_logit_scale: float | None
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        initial = _checks.positive(name, "init_logit_scale", init_logit_scale)
+        self.max_logit_scale = max_logit_scale
+        if max_logit_scale is not None:
+            self.max_logit_scale = _checks.positive(name, "max_logit_scale", max_logit_scale)
+            if initial > self.max_logit_scale:
+                raise ValueError(
+                    f"{name}: init_logit_scale must be at most max_logit_scale, "
+                    f"{self.max_logit_scale:g}, got {initial:g}"
+                )
+        self.learnable = _checks.flag(name, "learnable", learnable)
+        if learnable:
+            self.log_logit_scale = nn.Parameter(torch.tensor(math.log(initial)))
+        else:
+            self._logit_scale = initial
+
+    @property
+    def logit_scale(self) -> float | Tensor:
+        """α: a float, or a tensor with gradient when learnable."""
+        if not self.learnable:
+            return self._logit_scale
+        scale = torch.exp(self.log_logit_scale)
+        return scale if self.max_logit_scale is None else scale.clamp(max=self.max_logit_scale)
+
+    def _scale_repr(self) -> list[str]:
+        learnable = [] if self.learnable else ["learnable=False"]
+        return [f"logit_scale={to_float(self.logit_scale):g}", *learnable]
+
+
 class TemperatureModule(LossModule):
     """A loss whose scores are divided by a temperature, which may be learnt."""
 

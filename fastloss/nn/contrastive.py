@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -10,16 +9,24 @@ from torch import Tensor, nn
 
 from .. import _checks
 from ..contrastive.clip_loss import clip_loss
+from ..contrastive.in_batch_bpr_loss import in_batch_bpr_loss
+from ..contrastive.in_batch_hinge_loss import in_batch_hinge_loss
 from ..contrastive.info_nce import info_nce
 from ..contrastive.linear_cross_entropy import linear_cross_entropy
-from ..contrastive.nt_xent import nt_xent
-from ..contrastive.sup_con import sup_con
-from ._module import LossModule, TemperatureModule, to_float
+from ..contrastive.siglip_loss import siglip_loss
+from ._module import LogitScaleModule, LossModule, TemperatureModule, to_float
 
-__all__ = ["CLIPLoss", "InfoNCELoss", "LinearCrossEntropyLoss", "NTXentLoss", "SupConLoss"]
+__all__ = [
+    "CLIPLoss",
+    "InBatchBPRLoss",
+    "InBatchHingeLoss",
+    "InfoNCELoss",
+    "LinearCrossEntropyLoss",
+    "SigLIPLoss",
+]
 
 
-class CLIPLoss(LossModule):
+class CLIPLoss(LogitScaleModule):
     """:func:`fastloss.clip_loss` as a module, with CLIP's learnable, clamped scale.
 
     Args:
@@ -45,8 +52,6 @@ class CLIPLoss(LossModule):
         True
     """
 
-    log_logit_scale: nn.Parameter
-
     def __init__(
         self,
         init_logit_scale: float = 1 / 0.07,
@@ -58,30 +63,11 @@ class CLIPLoss(LossModule):
         group: Any = None,
         reduction: str = "mean",
     ) -> None:
-        super().__init__()
-        initial = _checks.positive("CLIPLoss", "init_logit_scale", init_logit_scale)
-        self.max_logit_scale = _checks.positive("CLIPLoss", "max_logit_scale", max_logit_scale)
-        if initial > self.max_logit_scale:
-            raise ValueError(
-                f"CLIPLoss: init_logit_scale must be at most max_logit_scale, "
-                f"{self.max_logit_scale:g}, got {initial:g}"
-            )
-        self.learnable = _checks.flag("CLIPLoss", "learnable", learnable)
-        if learnable:
-            self.log_logit_scale = nn.Parameter(torch.tensor(math.log(initial)))
-        else:
-            self._logit_scale = initial
+        super().__init__(init_logit_scale, learnable, max_logit_scale)
         self.similarity = similarity
         self.label_smoothing = label_smoothing
         self.group = group
         self.reduction = reduction
-
-    @property
-    def logit_scale(self) -> float | Tensor:
-        """α: a float, or a tensor with gradient when learnable."""
-        if not self.learnable:
-            return self._logit_scale
-        return torch.exp(self.log_logit_scale).clamp(max=self.max_logit_scale)
 
     def forward(
         self,
@@ -103,9 +89,113 @@ class CLIPLoss(LossModule):
             **self._options(),
         )
 
-    def _scale_repr(self) -> list[str]:
-        learnable = [] if self.learnable else ["learnable=False"]
-        return [f"logit_scale={to_float(self.logit_scale):g}", *learnable]
+
+class InBatchBPRLoss(TemperatureModule):
+    """:func:`fastloss.in_batch_bpr_loss` as a module.
+
+    Args:
+        temperature: τ > 0; with ``learnable`` its initial value.
+        learnable: make τ a parameter. It is stored as ``log_temperature``, so that it stays
+            positive.
+        similarity, reduction: as in the function.
+
+    Shapes:
+        ``forward(query, key, *, key_ids, weights)`` takes the tensors of the function.
+
+    Raises:
+        TypeError, ValueError: temperature is not a positive finite number.
+
+    Example:
+        >>> import torch, fastloss
+        >>> loss = fastloss.nn.InBatchBPRLoss(temperature=0.1)
+        >>> loss(torch.eye(4), torch.eye(4)).item() < 1e-4
+        True
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        learnable: bool = False,
+        *,
+        similarity: str = "dot",
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(temperature, learnable)
+        self.similarity = similarity
+        self.reduction = reduction
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        *,
+        key_ids: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss; see :func:`fastloss.in_batch_bpr_loss`."""
+        return in_batch_bpr_loss(
+            query,
+            key,
+            temperature=self.temperature,
+            key_ids=key_ids,
+            weights=weights,
+            **self._options(),
+        )
+
+
+class InBatchHingeLoss(TemperatureModule):
+    """:func:`fastloss.in_batch_hinge_loss` as a module.
+
+    Args:
+        temperature: τ > 0; with ``learnable`` its initial value.
+        learnable: make τ a parameter. It is stored as ``log_temperature``, so that it stays
+            positive.
+        margin, similarity, reduction: as in the function.
+
+    Shapes:
+        ``forward(query, key, *, key_ids, weights)`` takes the tensors of the function.
+
+    Raises:
+        TypeError, ValueError: temperature is not a positive finite number.
+
+    Example:
+        >>> import torch, fastloss
+        >>> loss = fastloss.nn.InBatchHingeLoss(margin=0.5)
+        >>> loss(torch.eye(4), torch.eye(4)).item()
+        0.0
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        learnable: bool = False,
+        *,
+        margin: float = 1.0,
+        similarity: str = "dot",
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(temperature, learnable)
+        self.margin = margin
+        self.similarity = similarity
+        self.reduction = reduction
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        *,
+        key_ids: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss; see :func:`fastloss.in_batch_hinge_loss`."""
+        return in_batch_hinge_loss(
+            query,
+            key,
+            temperature=self.temperature,
+            key_ids=key_ids,
+            weights=weights,
+            **self._options(),
+        )
 
 
 class InfoNCELoss(TemperatureModule):
@@ -226,117 +316,72 @@ class LinearCrossEntropyLoss(LossModule):
         )
 
 
-class NTXentLoss(TemperatureModule):
-    """:func:`fastloss.nt_xent` as a module.
+class SigLIPLoss(LogitScaleModule):
+    """:func:`fastloss.siglip_loss` as a module, with SigLIP's learnable scale and bias.
 
     Args:
-        temperature: τ > 0; with ``learnable`` its initial value.
-        learnable: make τ a parameter. It is stored as ``log_temperature``, so that it stays
-            positive.
-        similarity, decoupled, group, reduction: as in the function.
-
-    Shapes:
-        ``forward(view1, view2, *, queue, weights)`` takes the tensors of the function.
-
-    Raises:
-        TypeError, ValueError: temperature is not a positive finite number.
-
-    Example:
-        >>> import torch, fastloss
-        >>> loss = fastloss.nn.NTXentLoss(temperature=0.1)
-        >>> loss(torch.eye(4), torch.eye(4)).item() < 1e-3
-        True
-    """
-
-    def __init__(
-        self,
-        temperature: float = 0.5,
-        learnable: bool = False,
-        *,
-        similarity: str = "cosine",
-        decoupled: bool = False,
-        group: Any = None,
-        reduction: str = "mean",
-    ) -> None:
-        super().__init__(temperature, learnable)
-        self.similarity = similarity
-        self.decoupled = decoupled
-        self.group = group
-        self.reduction = reduction
-
-    def forward(
-        self,
-        view1: Tensor,
-        view2: Tensor,
-        *,
-        queue: Tensor | None = None,
-        weights: Tensor | None = None,
-    ) -> Tensor:
-        """Return the loss; see :func:`fastloss.nt_xent`."""
-        return nt_xent(
-            view1,
-            view2,
-            queue=queue,
-            temperature=self.temperature,
-            weights=weights,
-            **self._options(),
-        )
-
-
-class SupConLoss(TemperatureModule):
-    """:func:`fastloss.sup_con` as a module.
-
-    Args:
-        temperature: τ > 0; with ``learnable`` its initial value.
-        learnable: make τ a parameter. It is stored as ``log_temperature``, so that it stays
-            positive.
+        init_logit_scale: α > 0 at the start; SigLIP's is 10.
+        init_logit_bias: β at the start. SigLIP's is −10: most of the n² pairs are negatives, and
+            with β = 0 the first steps would be spent on learning so.
+        learnable: make α and β parameters. α is stored as ``log_logit_scale``, so that it stays
+            positive, β as ``logit_bias``.
+        max_logit_scale: α never exceeds it, a parameter beyond has gradient 0; None: no bound.
         similarity, group, reduction: as in the function.
 
     Shapes:
-        ``forward(embeddings, labels, *, ref_embeddings, ref_labels, weights)`` takes the tensors of
-        the function.
+        ``forward(image, text, target=None, *, key_ids, weights)`` takes the tensors of the
+        function.
 
     Raises:
-        TypeError, ValueError: temperature is not a positive finite number.
+        TypeError, ValueError: a scale is not a positive finite number, the bias not a finite one,
+            or the first scale exceeds the largest.
 
     Example:
         >>> import torch, fastloss
-        >>> loss = fastloss.nn.SupConLoss(temperature=0.1)
-        >>> labels = torch.tensor([0, 1, 0, 1])
-        >>> loss(torch.eye(2).repeat(2, 1), labels).item() < 1e-3
-        True
+        >>> loss = fastloss.nn.SigLIPLoss()
+        >>> round(loss(torch.eye(4), torch.eye(4)).item(), 4)  # log 2, and 3 log(1 + e⁻¹⁰)
+        0.6933
     """
 
     def __init__(
         self,
-        temperature: float = 0.07,
-        learnable: bool = False,
+        init_logit_scale: float = 10.0,
+        init_logit_bias: float = -10.0,
+        learnable: bool = True,
+        max_logit_scale: float | None = None,
         *,
         similarity: str = "cosine",
         group: Any = None,
         reduction: str = "mean",
     ) -> None:
-        super().__init__(temperature, learnable)
+        super().__init__(init_logit_scale, learnable, max_logit_scale)
+        bias = _checks.number("SigLIPLoss", "init_logit_bias", init_logit_bias)
+        self.logit_bias = nn.Parameter(torch.tensor(bias)) if learnable else bias
         self.similarity = similarity
         self.group = group
         self.reduction = reduction
 
     def forward(
         self,
-        embeddings: Tensor,
-        labels: Tensor,
+        image: Tensor,
+        text: Tensor,
+        target: Tensor | None = None,
         *,
-        ref_embeddings: Tensor | None = None,
-        ref_labels: Tensor | None = None,
+        key_ids: Tensor | None = None,
         weights: Tensor | None = None,
     ) -> Tensor:
-        """Return the loss; see :func:`fastloss.sup_con`."""
-        return sup_con(
-            embeddings,
-            labels,
-            ref_embeddings=ref_embeddings,
-            ref_labels=ref_labels,
-            temperature=self.temperature,
+        """Return the loss; see :func:`fastloss.siglip_loss`."""
+        return siglip_loss(
+            image,
+            text,
+            target,
+            logit_scale=self.logit_scale,
+            logit_bias=self.logit_bias,
+            key_ids=key_ids,
             weights=weights,
             **self._options(),
         )
+
+    def _scale_repr(self) -> list[str]:
+        scale, *learnable = super()._scale_repr()
+        return [scale, f"logit_bias={to_float(self.logit_bias):g}", *learnable]

@@ -8,10 +8,13 @@ are not checked beyond what torch checks.
 
 from .contrastive import (
     clip_loss,
+    in_batch_bpr_loss,
+    in_batch_hinge_loss,
     info_nce,
     linear_cross_entropy,
     nt_xent,
     pairwise_logsumexp,
+    siglip_loss,
     sup_con,
 )
 from .pointwise import (
@@ -37,6 +40,8 @@ __all__ = [
     "clip_loss",
     "cross_entropy",
     "hinge_loss",
+    "in_batch_bpr_loss",
+    "in_batch_hinge_loss",
     "info_nce",
     "kl_div_with_logits",
     "linear_cross_entropy",
@@ -47,5 +52,6 @@ __all__ = [
     "pairwise_margin_loss",
     "ranknet_loss",
     "sampled_softmax_loss",
+    "siglip_loss",
     "sup_con",
 ]

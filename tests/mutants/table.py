@@ -13,6 +13,10 @@ ARGUMENTS = "csrc/engines/pairwise_arguments.h"
 GLUE = "csrc/engines/pairwise_torch.inl"
 CLASSIFIER = "csrc/losses/linear_cross_entropy.h"
 CLIP = "csrc/losses/clip_loss.h"
+SIGLIP = "csrc/losses/siglip_loss.h"
+IN_BATCH = "csrc/losses/in_batch_loss.h"
+ONE_PASS_SUMS = "csrc/losses/one_pass_sums.h"
+ONE_PASS = "csrc/engines/pairwise_cpu_onepass.inl"
 LOGSUMEXP = "csrc/losses/pairwise_logsumexp.h"
 RANKNET = "csrc/losses/ranknet_loss.h"
 PAIR_HINGE = "csrc/losses/pairwise_hinge_loss.h"
@@ -207,6 +211,51 @@ MUTANTS = (
         "query = query.slice(0, 0, input.n);",
     ),
     ("both directions in full", GLUE, "kSymmetric ? T(0.5) : T(1)", "T(1)"),
+    (
+        "a pair pushed away",
+        SIGLIP,
+        "element.value, -element.derivative",
+        "element.value, element.derivative",
+    ),
+    ("bias forgotten at the pair", SIGLIP, "at(-(target + bias))", "at(-target)"),
+    (
+        "the positive not pulled by all negatives",
+        IN_BATCH,
+        "static_cast<T>(-others.slope)",
+        "T(-1)",
+    ),
+    ("an infinite target spoils what is masked", IN_BATCH, "s == -math::kInfinity<T> ? s : s", "s"),
+    (
+        "a masked score in the scale's gradient",
+        ONE_PASS_SUMS,
+        "moment += term.derivative == T(0) ? T(0) : term.derivative",
+        "moment += term.derivative",
+    ),
+    (
+        "long rows summed in one go",
+        ONE_PASS_SUMS,
+        "double value = 0;",
+        "float value = 0;",
+    ),
+    (
+        "a row's weight not in its coefficients",
+        ONE_PASS,
+        "span[j] = factor * dscore",
+        "span[j] = dscore",
+    ),
+    (
+        "only the last rectangle's rows",
+        ONE_PASS,
+        "states[chunk.row + r].merge(acc.spans",
+        "states[chunk.row + r] = (acc.spans",
+    ),
+    ("targets give the keys no gradient", ONE_PASS, "grad[j] += from[j];", "grad[j] += 0;"),
+    (
+        "targets not in the column sums of distances",
+        ONE_PASS,
+        "if (acc.col_sum.size()) acc.col_sum[i] += w;",
+        "",
+    ),
     ("columns give no gradient", CLIP, "dscore[j] += factor[j] *", "dscore[j] += T(0) *"),
     (
         "a tile forgets the columns' former maximum",
