@@ -97,6 +97,7 @@ class Case:
     dtype: str = "float32"
     labels: str = ""  # LISTS: one of LABELS
     power: int = 1  # pairwise_hinge_loss
+    places: int = 1  # cross_entropy: input (n, m, places), a row at every place
     similarity: str = "dot"
     temperature: float = 0.07  # clip_loss, siglip_loss: logit_scale is its inverse
     workspace: int = WORKSPACE
@@ -114,6 +115,8 @@ class Case:
             parts.append(self.labels)
         if self.power != 1:
             parts.append("squared")
+        if self.places != 1:
+            parts.append(f"{self.places}places")
         if self.similarity != "dot":
             parts.append(self.similarity)
         if self.workspace != WORKSPACE:
@@ -153,7 +156,7 @@ class Case:
     @property
     def score_bytes(self) -> int:
         """Bytes of the float32 matrix that eager forms: the scores, or the pairs of each list."""
-        return 4 * self.n * self.m * (self.m if self.loss in ALL_PAIRS else 1)
+        return 4 * self.n * self.m * self.places * (self.m if self.loss in ALL_PAIRS else 1)
 
     @property
     def operand_rows(self) -> int:
@@ -175,8 +178,9 @@ class Case:
             if self.loss == "nt_xent":  # both views side by side
                 gradients += stored * self.n * self.d
             return self.workspace + gradients + 64 * (self.n + self.m) + fixed
-        gradients = (stored + (0 if self.loss in POINTWISE else 4)) * self.n * self.m
-        return gradients + 64 * self.n + (ITEM_BYTES * self.m if self.loss in LISTS else 0) + fixed
+        rows = self.n * self.places
+        gradients = (stored + (0 if self.loss in POINTWISE else 4)) * rows * self.m
+        return gradients + 64 * rows + (ITEM_BYTES * self.m if self.loss in LISTS else 0) + fixed
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -186,7 +190,7 @@ class Case:
         """
         left_out = ["bars", "quick", "quick_only", "compiled", "growth"]
         if self.d:
-            left_out += ["labels", "power"]
+            left_out += ["labels", "power", "places"]
         else:
             left_out += ["d", "similarity", "temperature", "workspace"]
         return {name: value for name, value in asdict(self).items() if name not in left_out}
@@ -323,6 +327,8 @@ ROW_CASES = (
     Case("bpr_loss", 4096, 512, bars=(Bar(TRAIN, EAGER, 0.4),), quick=True, compiled=True),
     Case("pairwise_margin_loss", 4096, 512),
     Case("sampled_softmax_loss", 4096, 512),
+    Case("bpr_loss", 65_536, 4, bars=(Bar(TRAIN, EAGER, 1.0),)),
+    Case("sampled_softmax_loss", 4096, 16, bars=(Bar(TRAIN, EAGER, 1.0),)),
     Case(
         *("cross_entropy", 4096, 32_768),
         bars=(Bar(TRAIN, TORCH_OWN, 0.9, instead=Bar(TRAIN, TORCH_OWN, 0.6, of=MEMORY)),),
@@ -330,6 +336,8 @@ ROW_CASES = (
     ),
     Case("cross_entropy", 1024, 16_384, quick=True, quick_only=True),
     Case("cross_entropy", 4096, 32_768, dtype="bfloat16"),
+    Case("cross_entropy", 4096, 100, bars=(Bar(TRAIN, TORCH_OWN, 1.0),), quick=True),
+    Case("cross_entropy", 8, 21, places=4096, bars=(Bar(TRAIN, TORCH_OWN, 1.0),), quick=True),
     Case("kl_div_with_logits", 4096, 8192),
     Case("binary_cross_entropy_with_logits", 4096, 1024),
     Case("binary_cross_entropy", 4096, 1024),

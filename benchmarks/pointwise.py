@@ -1,4 +1,4 @@
-"""The sides of pointwise losses: logits (n, m) of m classes, or n x m items.
+"""The sides of pointwise losses: logits (n, m[, places]) of m classes, or n x m items.
 
 The side `torch.nn.functional` is the function that torch has for the loss, `F.kl_div` after
 `F.log_softmax`; of `hinge_loss`, which it does not have, the plain form is called eager.
@@ -28,10 +28,12 @@ from .sides import (
 
 
 def inputs(case: Case, generator: torch.Generator) -> Inputs:
-    shape = (case.n, case.m)
+    places = () if case.places == 1 else (case.places,)
+    shape = (case.n, case.m, *places)
     logits = torch.randn(shape, generator=generator).mul_(2)
     if case.loss == "cross_entropy":
-        return {"input": logits, "target": torch.randint(case.m, (case.n,), generator=generator)}
+        classes = torch.randint(case.m, (case.n, *places), generator=generator)
+        return {"input": logits, "target": classes}
     if case.loss == "kl_div_with_logits":
         return {"input": logits, "target": torch.randn(shape, generator=generator).softmax(1)}
     target = torch.randint(2, shape, generator=generator).float()

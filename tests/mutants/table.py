@@ -28,6 +28,7 @@ CROSS_ENTROPY = "csrc/losses/cross_entropy.h"
 KL = "csrc/losses/kl_div_with_logits.h"
 SOFTMAX_ROW = "csrc/losses/softmax_row.h"
 POINTWISE = "csrc/engines/pointwise_cpu.h"
+SAMPLED = "csrc/engines/sampled_cpu.h"
 SWEEP = "csrc/engines/pair_sweep.h"
 SELF_STATES = "csrc/engines/self_cpu_states.inl"
 SELF_GRADIENT = "csrc/engines/self_cpu_gradient.inl"
@@ -330,6 +331,19 @@ MUTANTS = (
         SOFTMAX_ROW,
         "gap = (gap + mass * distance)",
         "gap = (gap - mass * distance)",
+    ),
+    (
+        "a row's class stays in its sum",
+        POINTWISE,
+        "z[at] = -math::kInfinity<T>;",
+        "",
+    ),
+    ("a row's later classes forgotten", POINTWISE, "state.merge(more[r]);", ""),
+    (
+        "masked negatives of short rows count",
+        SAMPLED,
+        "kept[c * kLanes + r] = r < rows && where[r * n + c] ? kept[r] : T(0);",
+        "kept[c * kLanes + r] = kept[r];",
     ),
     ("upstream gradients of elements ignored", POINTWISE, "out[i] *= each[i];", "out[i] *= T(1);"),
     (
