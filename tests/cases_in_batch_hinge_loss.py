@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+
+import torch
 
 import fastloss.reference
 import in_batch
 from bad_arguments import put
-from case import Case, Error
+from case import Case, Edge, Error
 
 
 def variants():
@@ -23,10 +24,15 @@ def variants():
 
 def edges():
     yield from in_batch.edges(of_equal_scores=1.0)
-    # At equality a pair has neither loss nor gradient.
-    for edge in in_batch.edges(of_equal_scores=0.0, margin=0.0):
-        if "equal" in edge.name:
-            yield replace(edge, name=f"no margin, {edge.name}")
+
+    def whole_numbers(dtype):
+        query = torch.tensor([[1, 2], [0, -1], [3, 1]], dtype=dtype)
+        key = torch.tensor([[1, 1], [3, 0], [0, 2], [1, 1], [5, 0], [-1, 0]], dtype=dtype)
+        return {"query": query, "key": key, "margin": 1.0}
+
+    # Excesses over the kink: 1, 2, 1, 3, −3 of s_00 = 3; 0, −1, 0, 1, 1 of s_11 = 0; 3, 8, 3, 14, −4
+    # of s_22 = 2. At equality a pair has neither loss nor gradient.
+    yield Edge("pairs at the kink", whole_numbers, rows=[7.0, 2.0, 28.0])
 
 
 def errors():

@@ -145,24 +145,21 @@ class PairwiseCpu {
   T* tile(int64_t slot) const { return key_copy(slot) + key_copies(cols_) * in_.d; }
 
   void pack_panel(int64_t panel, int64_t slot) const {
-    pack_columns(panel * cols_, panel_width(panel), slot);
-  }
-  void pack_columns(int64_t first, int64_t count, int64_t slot) const {
     if constexpr (std::is_same_v<S, BFloat16>) {
       if (pairs_) {
         auto* const out = reinterpret_cast<S*>(packed_panel(slot));
-        return operands_.key.pairs_transposed(first, count, out, cols_);
+        return operands_.key.pairs_transposed(panel * cols_, panel_width(panel), out, cols_);
       }
     }
-    operands_.key.transposed(first, count, nullptr, strip(slot), packed_panel(slot), cols_);
+    operands_.key.transposed(panel * cols_, panel_width(panel), nullptr, strip(slot),
+                             packed_panel(slot), cols_);
   }
   void multiply_tile(int64_t row, int64_t rows, int64_t width, int64_t slot, T* out) const;
 
   template <class Visit>
   void score_tile(int64_t row, int64_t rows, int64_t panel, int64_t slot, T* out,
                   const Visit& visit);
-  FASTLOSS_HOST_DEVICE void recompute_close(int64_t row, int64_t first, int64_t count,
-                                            T* span) const;
+  FASTLOSS_HOST_DEVICE void recompute_close(int64_t row, int64_t panel, T* span) const;
   FASTLOSS_HOST_DEVICE void mask_group(int64_t row, int64_t panel, T* span) const;
 
   FASTLOSS_HOST_DEVICE State push(int64_t row, int64_t panel, const T* span) const;

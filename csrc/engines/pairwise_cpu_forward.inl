@@ -16,7 +16,7 @@ void PairwiseCpu<Loss, S>::score_tile(int64_t row, int64_t rows, int64_t panel, 
       T* const span = out + r * cols_;
       if (similarities_of_span(in_.similarity, in_.scale, operands_.query_statistic[row + r], cols,
                                span, width)) {
-        recompute_close(row + r, panel * cols_, width, span);
+        recompute_close(row + r, panel, span);
       }
       mask_group(row + r, panel, span);
       visit(r, span);
@@ -41,12 +41,12 @@ void PairwiseCpu<Loss, S>::multiply_tile(int64_t row, int64_t rows, int64_t widt
 
 // A span of squared distances some of which are too small to have come from ‖q‖² + ‖k‖² − 2⟨q, k⟩.
 template <class Loss, class S>
-FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::recompute_close(int64_t row, int64_t first,
-                                                                int64_t count, T* span) const {
+FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::recompute_close(int64_t row, int64_t panel,
+                                                                T* span) const {
   const T norm = operands_.query_statistic[row];
   const S* const query = in_.query + row * in_.d;
-  for (int64_t j = 0; j < count; ++j) {
-    const int64_t column = first + j;
+  for (int64_t j = 0; j < panel_width(panel); ++j) {
+    const int64_t column = panel * cols_ + j;
     if (span[j] < kDirectDistance<T> * (norm + operands_.key_statistic[column])) {
       span[j] = detail::squared_distance<T>(query, in_.key + column * in_.d, in_.d);
     }

@@ -6,32 +6,33 @@
 
 namespace fastloss {
 
-// The targets' similarities, ahead of all others: a row's target is its own column. Formed as the
-// tiles are, by the library's product and in a clone of the same loop, so that a key that equals
-// the target has the same score.
+// The targets' similarities, ahead of all others: a row's target is its own column. Its rounding
+// error is in every gap of the row, so products are summed in double.
 template <class Loss, class S>
 void PairwiseCpu<Loss, S>::target_scores() {
-  constexpr int64_t kStep = 16;
   host::for_each_task(blocks(in_.n), [&](int64_t block, int64_t slot) {
-    const int64_t last = std::min(in_.n, (block + 1) * block_);
-    for (int64_t row = block * block_; row < last; row += kStep) {
-      const int64_t count = std::min(kStep, last - row);
-      pack_columns(row, count, slot);
-      T* const out = tile(slot);
-      multiply_tile(row, count, count, slot, out);
-      simd::dispatch([=, this]() FASTLOSS_SIMD_LOOP {
-        for (int64_t r = 0; r < count; ++r) {
-          T* const z = out + r * (cols_ + 1);
-          const T* const col = operands_.key_statistic.data() + row + r;
-          if (similarities_of_span(in_.similarity, in_.scale, operands_.query_statistic[row + r],
-                                   col, z, 1)) {
-            recompute_close(row + r, row + r, 1, z);
+    T* const query = query_copy(slot);
+    T* const key = key_copy(slot);
+    simd::dispatch([=, this]() FASTLOSS_SIMD_LOOP {
+      const int64_t d = in_.d, last = std::min(in_.n, (block + 1) * block_);
+      for (int64_t i = block * block_; i < last; ++i) {
+        double product = 0;
+        T square = 0;
+        if (is_distance(in_.similarity)) {
+          square = detail::squared_distance<T>(in_.query + i * d, in_.key + i * d, d);
+        } else {
+          operands_.query.load(i, query);
+          operands_.key.load(i, key);
+#pragma omp simd reduction(+ : product)
+          for (int64_t c = 0; c < d; ++c) {
+            product += static_cast<double>(query[c]) * static_cast<double>(key[c]);
           }
-          target_similarity_[row + r] = *z;
         }
-      });
-    }
-    host::multiply_done();
+        target_similarity_[i] =
+            scaled_similarity(in_.similarity, in_.scale, static_cast<T>(product),
+                              operands_.query_statistic[i], operands_.key_statistic[i], square);
+      }
+    });
   });
 }
 

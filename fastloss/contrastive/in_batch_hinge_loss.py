@@ -59,11 +59,10 @@ def in_batch_hinge_loss(
         At the kink, and where the margin is kept, a pair has gradient 0. Without a pair (one key,
         all ids alike, weights of 0) the loss is 0 with zero gradients. A NaN in any row gives NaN.
         With gradients three matrix products are done, for "none" four, without gradients of query
-        and key one, and a side that does not require grad saves its product; beside them the
-        positives' scores cost as much as 16 keys. Scores, sums and gradients are float32 for 16-bit operands,
-        which are multiplied unrounded; gradients are rounded once, after the upstream gradient was
-        applied. Sums are deterministic: the same bits at the same thread count, workspace limit and
-        processor. Second derivatives are not defined.
+        and key one, and a side that does not require grad saves its product. Scores, sums and
+        gradients are float32 for 16-bit operands, which are multiplied unrounded; gradients are
+        rounded once, after the upstream gradient was applied. Sums are deterministic: the same bits
+        at the same thread count, workspace limit and processor. Second derivatives are not defined.
 
     Example:
         >>> import torch, fastloss

@@ -78,7 +78,7 @@ def siglip_loss(
         >>> image = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
         >>> text = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
         >>> round(fastloss.siglip_loss(image, text, logit_scale=2.0, logit_bias=-1.0).item(), 4)
-        0.8639
+        1.0277
 
     References:
         Zhai, Mustafa, Kolesnikov, Beyer 2023, "Sigmoid Loss for Language Image Pre-Training",
