@@ -47,7 +47,7 @@ CASES = (
     cases_pairwise_margin_loss.CASE,
     cases_ranknet_loss.CASE,
     cases_sampled_softmax_loss.CASE,
-    cases_sup_con.CASE,
     cases_siglip_loss.CASE,
+    cases_sup_con.CASE,
 )
 PAIRWISE = tuple(case for case in CASES if case.is_pairwise)
