@@ -202,7 +202,7 @@ def item_edges(similarity):
         Edge("one item, decoupled, with a queue", with_items(decoupled(queue_of(1)), n=1)),
         Edge("empty queue", with_items(queue_of(0))),
         Edge("two items", with_items(same, n=2)),
-        Edge("one feature", with_items(same, d=1), terms=10.0),
+        Edge("one feature", with_items(same, d=1), terms=100.0),
         Edge("zero row", with_items(put_in(0.0, view1=2))),
         Edge("zero item", with_items(put_in(0.0, view1=1, view2=1))),
         Edge("zero row of the queue", with_items(put_in(0.0, queue=1))),
