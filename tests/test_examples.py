@@ -103,11 +103,13 @@ def test_simclr_check(monkeypatch):
     from simclr_mnist import DEFAULT_EPOCHS, check
 
     def failures(first=0.0, apart=0.0, accuracy=0.97):
-        side = {"accuracy": [(0, 0.9), (DEFAULT_EPOCHS, 0.97)]}
-        other = {"accuracy": [(0, 0.9), (DEFAULT_EPOCHS, accuracy)]}
+        epochs = DEFAULT_EPOCHS["nt_xent"]
+        side = {"accuracy": [(0, 0.9), (epochs, 0.97)]}
+        other = {"accuracy": [(0, 0.9), (epochs, accuracy)]}
         return check(
             {
-                "epochs": DEFAULT_EPOCHS,
+                "loss": "nt_xent",
+                "epochs": epochs,
                 "raw_pixels": 0.95,
                 "sides": {"eager": side, "fastloss": other},
                 "curve_deviation": {"first step": first, "all steps": apart},
