@@ -17,19 +17,14 @@ enum class StoredType { kFloat, kDouble, kBFloat16, kFloat16 };
 
 namespace detail {
 
-// Calls work(S{}) with the C++ type.
-template <class Work>
+// Calls work(S{}) with the C++ type, one that accumulates in T.
+template <class T, class Work>
 FASTLOSS_HOST_DEVICE void with_type(StoredType type, const Work& work) {
-  switch (type) {
-    case StoredType::kFloat:
-      return work(float{});
-    case StoredType::kDouble:
-      return work(double{});
-    case StoredType::kBFloat16:
-      return work(BFloat16{});
-    case StoredType::kFloat16:
-      return work(Float16{});
+  if constexpr (std::is_same_v<T, float>) {
+    if (type == StoredType::kBFloat16) return work(BFloat16{});
+    if (type == StoredType::kFloat16) return work(Float16{});
   }
+  work(T{});
 }
 
 template <class S, class T>
@@ -48,7 +43,8 @@ FASTLOSS_HOST_DEVICE bool is_stored_as(StoredType type) {
 
 }  // namespace detail
 
-// Values as stored; T is the type in which they are calculated with.
+// Values as stored; T is the type in which they are accumulated: double for double, float for the
+// others.
 template <class T>
 struct Source {
   const void* data = nullptr;
@@ -59,7 +55,7 @@ struct Source {
   // Values [first, first + count): in place, or converted to `scratch`.
   FASTLOSS_HOST_DEVICE const T* span(int64_t first, int64_t count, T* __restrict scratch) const {
     if (detail::is_stored_as<T>(type)) return static_cast<const T*>(data) + first;
-    detail::with_type(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
+    detail::with_type<T>(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
       const auto* __restrict in = static_cast<const decltype(stored)*>(data) + first;
 #pragma omp simd
       for (int64_t i = 0; i < count; ++i) scratch[i] = static_cast<T>(in[i]);
@@ -70,7 +66,7 @@ struct Source {
   // A tile of lanes (core/lanes.h): value c of lane r lies at first + c · stride + r.
   FASTLOSS_HOST_DEVICE void side_by_side(int64_t first, int64_t stride, int64_t rows, int64_t cols,
                                          T* __restrict tile) const {
-    detail::with_type(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
+    detail::with_type<T>(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
       const auto* __restrict in = static_cast<const decltype(stored)*>(data) + first;
       for (int64_t c = 0; c < cols; ++c) {
 #pragma omp simd
@@ -116,7 +112,7 @@ struct Sink {
 
   FASTLOSS_HOST_DEVICE void store(int64_t first, int64_t count, const T* __restrict values) const {
     if (detail::is_stored_as<T>(type)) return;
-    detail::with_type(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
+    detail::with_type<T>(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
       using S = decltype(stored);
       S* __restrict out = static_cast<S*>(data) + first;
 #pragma omp simd
@@ -126,7 +122,7 @@ struct Sink {
 
   FASTLOSS_HOST_DEVICE void store_side_by_side(int64_t first, int64_t stride, int64_t rows,
                                                int64_t cols, const T* __restrict tile) const {
-    detail::with_type(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
+    detail::with_type<T>(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
       using S = decltype(stored);
       S* __restrict out = static_cast<S*>(data) + first;
       for (int64_t c = 0; c < cols; ++c) {
