@@ -174,7 +174,7 @@ void test_log1p_and_exp2() {
 int main() {
   test_ranknet();
   test_hinge();
-  for (const size_t n : {1, 7, 300}) test_listnet(n);
+  for (const size_t n : {1, 7, 300, 1500}) test_listnet(n);
   test_listnet_edges();
   test_sums<float>();
   test_sums<double>();
