@@ -63,7 +63,23 @@ struct Source {
     return scratch;
   }
 
-  // A tile of lanes (core/lanes.h): value c of lane r lies at first + c · stride + r.
+  // A tile of lanes (core/lanes.h): value c of lane r lies at first + r · row_stride + c · stride,
+  // where one of the strides is 1; at most kLaneColumns values unless row_stride is.
+  FASTLOSS_HOST_DEVICE void tile(int64_t first, int64_t row_stride, int64_t stride, int64_t rows,
+                                 int64_t cols, T* out) const {
+    if (row_stride == 1) {
+      side_by_side(first, stride, rows, cols, out);
+    } else {
+      turned(first, row_stride, rows, cols, out);
+    }
+  }
+
+  T operator[](int64_t i) const {
+    T value = 0;
+    return *span(i, 1, &value);
+  }
+
+ private:
   FASTLOSS_HOST_DEVICE void side_by_side(int64_t first, int64_t stride, int64_t rows, int64_t cols,
                                          T* __restrict tile) const {
     detail::with_type<T>(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
@@ -77,10 +93,8 @@ struct Source {
     });
   }
 
-  // The same where value c of lane r lies at first + r · stride + c; at most kLaneColumns of them.
   FASTLOSS_HOST_DEVICE void turned(int64_t first, int64_t stride, int64_t rows, int64_t cols,
                                    T* tile) const {
-    if (stride == 1) return side_by_side(first, 0, rows, cols, tile);  // one value a row
     T strip[8 * kLaneColumns];
     const bool in_place = detail::is_stored_as<T>(type);
     for (int64_t r = 0; r < rows; r += 8) {
@@ -92,11 +106,6 @@ struct Source {
       const T* const in = in_place ? static_cast<const T*>(data) + at : strip;
       detail::transpose(in, in_place ? stride : cols, height, cols, tile + r, kLanes);
     }
-  }
-
-  T operator[](int64_t i) const {
-    T value = 0;
-    return *span(i, 1, &value);
   }
 };
 
@@ -120,6 +129,16 @@ struct Sink {
     });
   }
 
+  FASTLOSS_HOST_DEVICE void store_tile(int64_t first, int64_t row_stride, int64_t stride,
+                                       int64_t rows, int64_t cols, const T* tile) const {
+    if (row_stride == 1) {
+      store_side_by_side(first, stride, rows, cols, tile);
+    } else {
+      store_turned(first, row_stride, rows, cols, tile);
+    }
+  }
+
+ private:
   FASTLOSS_HOST_DEVICE void store_side_by_side(int64_t first, int64_t stride, int64_t rows,
                                                int64_t cols, const T* __restrict tile) const {
     detail::with_type<T>(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
