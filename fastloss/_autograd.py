@@ -1,4 +1,5 @@
-"""First derivatives only, and no silence about it."""
+"""What the losses' autograd functions share: first derivatives only, and no silence about it;
+gradients of the forward pass, given away by the last backward pass."""
 
 from __future__ import annotations
 
@@ -40,3 +41,25 @@ def first_derivative_only(backward: Callable[..., Any]) -> Callable[..., Any]:
         )
 
     return wrapper
+
+
+def times_upstream(gradient: Tensor, upstream: Tensor) -> Tensor:
+    """A saved gradient times the upstream one, a number.
+
+    In place in the last backward pass through the graph, which gives up what it saved: a second
+    tensor of that size costs more than the loss where memory is returned to the system at once and
+    every page of it is fetched anew.
+    """
+    return gradient.mul_(upstream) if _last_pass(upstream) else gradient * upstream
+
+
+_keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
+
+
+def _last_pass(upstream: Tensor) -> bool:
+    # Under vmap the upstream gradient holds many.
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._functorch.is_legacy_batchedtensor(upstream)
+        or _keeps_graph()
+    )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._autograd import first_derivative_only
+from ._autograd import first_derivative_only, times_upstream
 
 
 def apply(
@@ -50,5 +50,7 @@ class _Listwise(torch.autograd.Function):
     @first_derivative_only
     def backward(ctx, grad_loss):  # type: ignore[no-untyped-def]
         gradient, offsets = ctx.saved_tensors
+        if grad_loss.dim() == 0 and gradient.dtype == ctx.dtype:
+            return None, times_upstream(gradient, grad_loss), None, None, None, None, None
         grad_scores = _ops.call("listwise_backward", grad_loss, gradient, offsets, ctx.dtype)
         return None, grad_scores, None, None, None, None, None

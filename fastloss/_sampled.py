@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _checks, _ops
-from ._autograd import first_derivative_only
+from ._autograd import first_derivative_only, times_upstream
 
 _HALVES = (torch.bfloat16, torch.float16)
 
@@ -101,5 +101,5 @@ class _Sampled(torch.autograd.Function):
             elif dtype in _HALVES and dims:
                 result[1 + i] = _ops.call("scaled_gradient", gradient, grad_loss, dtype)
             else:
-                result[1 + i] = (gradient * grad_loss).to(dtype)
+                result[1 + i] = times_upstream(gradient, grad_loss).to(dtype)
         return tuple(result)

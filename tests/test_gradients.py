@@ -90,6 +90,33 @@ def test_backward_twice_gives_the_same(case, reduction):
         torch.autograd.grad(loss, inputs, upstream)
 
 
+@pytest.mark.parametrize("name", ["listnet_loss", "bpr_loss"])
+def test_saved_gradient_is_given_away_last(name):
+    """Only the last pass through a graph may change the gradient that the forward pass saved, and
+    not for several upstream gradients at once."""
+    case = next(case for case in CASES if case.name == name)
+    arguments = case.arguments(case.variants[0], case.small, torch.float32, reduction="mean")
+    names = case.may_require_grad(arguments)
+    leaves = as_leaves(arguments, names)
+    inputs = [leaves[name] for name in names]
+    upstream = torch.tensor([1.0, 3.0])
+
+    def gradients(factor, **options):
+        return torch.autograd.grad(case.function(**leaves), inputs, factor, **options)
+
+    both = gradients(upstream, is_grads_batched=True)
+    for factor, rows in zip(upstream, zip(*both, strict=True), strict=True):
+        for row, expected in zip(rows, gradients(factor), strict=True):
+            assert torch.equal(row, expected)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        loss = case.function(**leaves)
+    saved = {x.data_ptr() for x in kept}
+    for last in (False, True):
+        got = torch.autograd.grad(loss, inputs, upstream[1], retain_graph=not last)
+        assert all((x.data_ptr() in saved) == last for x in got)
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_accumulation_and_hooks(case):
     """.backward() adds to .grad; hooks see and may change a gradient on its way."""

@@ -14,6 +14,8 @@ struct ListItems {
   const T* score;
   const T* label;
   const T* weight;  // null: all 1
+  T max_score;      // −∞ of nothing, as the next
+  T max_label;
 };
 
 // The loss of a list, and with how much it counts in a mean: the weight of its pairs, or 1.

@@ -33,9 +33,7 @@ class ElementArguments {
     }
     input.count = t.input.numel();
     input.input = source<T>(hold(dense(name, "input", t.input)));
-    const bool as_stored = t.target.is_floating_point();
-    input.target = source<T>(
-        hold(dense(name, "target", as_stored ? t.target : t.target.to(accumulated_dtype<T>))));
+    input.target = source<T>(hold(dense(name, "target", beside<T>(t.target))));
     input.weight = pattern(t.weight_name, t.weight, shape);
     input.positive_weight = pattern("pos_weight", t.positive_weight, shape);
   }

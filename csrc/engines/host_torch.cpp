@@ -18,6 +18,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <stdexcept>
+#include <vector>
 
 namespace fastloss::host {
 
@@ -43,10 +44,23 @@ void for_each_task(int64_t tasks, const std::function<void(int64_t, int64_t)>& t
     for (int64_t index = 0; index < tasks; ++index) task(index, 0);
     return;
   }
-  std::atomic<int64_t> next{0};
+  // A thread begins with its own share, the same whenever the number of tasks is: what it wrote in
+  // one pass, it finds in its cache in the next. Then it helps the others.
+  struct alignas(64) Share {
+    std::atomic<int64_t> next;
+    int64_t end;
+  };
+  std::vector<Share> shares(slots);
+  for (int64_t slot = 0; slot < slots; ++slot) {
+    shares[slot].next = slot * tasks / slots;
+    shares[slot].end = (slot + 1) * tasks / slots;
+  }
   at::parallel_for(0, slots, 1, [&](int64_t begin, int64_t end) {
     for (int64_t slot = begin; slot < end; ++slot) {
-      for (int64_t index = next++; index < tasks; index = next++) task(index, slot);
+      for (int64_t turn = 0; turn < slots; ++turn) {
+        Share& share = shares[(slot + turn) % slots];
+        for (int64_t i = share.next++; i < share.end; i = share.next++) task(i, slot);
+      }
     }
   });
 }

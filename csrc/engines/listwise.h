@@ -5,7 +5,8 @@
 // in order; masked ones are never read into arithmetic. A functor sees one list at a time:
 //     Value, Options                 accumulation type T; what its constructor takes
 // and either the loss of a whole list (losses/listnet_loss.h is the model),
-//     list(ListItems, gradient) → ListTotal     fills ∂value/∂score, double, unless null
+//     list(ListItems, factor, gradient) → ListTotal
+//                  fills factor · ∂value/∂score, T, unless null
 //     count(ListItems) → double                 the count alone, for a list that holds NaN
 // or the term of a pair of it (losses/ranknet_loss.h),
 //     rules                                     a PairRules

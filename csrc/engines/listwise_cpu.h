@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <type_traits>
 #include <vector>
 
@@ -55,6 +56,7 @@ class ListwiseCpu {
 
  private:
   static constexpr bool kOfLists = requires { &Loss::list; };  // else of pairs
+  using Gradient = std::conditional_t<kOfLists, T, double>;    // as the functor fills it
 
   bool averages() const {
     return reduction_ == ListReduction::kMean || reduction_ == ListReduction::kMeanList;
@@ -83,7 +85,7 @@ class ListwiseCpu {
           gradient(length) {}
     host::Buffer<T> score, label, weight;
     host::Buffer<int64_t> place;
-    host::Buffer<double> gradient;
+    host::Buffer<Gradient> gradient;
   };
 
   static void first(Invalid& a, const Invalid& b) {
@@ -107,11 +109,13 @@ class ListwiseCpu {
     if (runs.back() < in_.lists) runs.push_back(in_.lists);
     const auto tasks = static_cast<int64_t>(runs.size()) - 1;
     std::vector<Invalid> invalid(tasks);
-    host::for_each_task(tasks, [&](int64_t task, int64_t) {
-      Scratch scratch(longest, in_.weight != nullptr);
+    std::vector<std::optional<Scratch>> slots(host::threads());
+    host::for_each_task(tasks, [&](int64_t task, int64_t slot) {
+      std::optional<Scratch>& scratch = slots[slot];
+      if (!scratch) scratch.emplace(longest, in_.weight != nullptr);
       for (int64_t list = runs[task]; list < runs[task + 1]; ++list) {
         if (in_.end(list) - in_.begin(list) > kOneTask) continue;
-        first(invalid[task], one_list(list, scratch));
+        first(invalid[task], one_list(list, *scratch));
       }
     });
     Invalid all;
@@ -147,12 +151,22 @@ class ListwiseCpu {
       constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
       total = {kNan, count_of_ordered(got.items, scratch)};
       std::fill_n(scratch.gradient.data(), got.items.count, kNan);
+    } else if constexpr (kOfLists) {
+      T* const to = !wants ? nullptr : got.place ? scratch.gradient.data() : gradient_ + begin;
+      total = loss_.list(got.items, factor * scale_, to);
+      if (!got.place) return got.invalid;
     } else {
-      total = evaluate(got.items, wants ? scratch.gradient.data() : nullptr);
+      total = PairList<Loss>(loss_, got.items).total(wants ? scratch.gradient.data() : nullptr);
     }
     if (wants) scatter(total, factor, begin, got, scratch.gradient.data());
     return got.invalid;
   }
+
+  // The largest, and whether something is NaN or negative.
+  struct Found {
+    T max_score, max_label;
+    int odd;
+  };
 
   Gathered all_of(int64_t begin, int64_t end, const Scratch& scratch) const {
     const int64_t count = end - begin;
@@ -162,12 +176,12 @@ class ListwiseCpu {
     const T* score = scratch.score.data();
     if constexpr (std::is_same_v<S, T>) score = stored;
     T* const converted = scratch.score.data();
-    int nan = 0, negative = 0;
-    int* const nans = &nan;
-    int* const negatives = &negative;
+    Found found;
+    Found* const to = &found;
     simd::dispatch([=]() FASTLOSS_SIMD_LOOP {
-      int unordered = 0, below = 0;
-#pragma omp simd reduction(| : unordered, below)
+      T max_score = -math::kInfinity<T>, max_label = max_score;
+      int odd = 0;
+#pragma omp simd reduction(max : max_score, max_label) reduction(| : odd)
       for (int64_t k = 0; k < count; ++k) {
         T value;
         if constexpr (std::is_same_v<S, T>) {
@@ -175,24 +189,25 @@ class ListwiseCpu {
         } else {
           value = converted[k] = static_cast<T>(stored[k]);
         }
-        unordered |= (value != value) | (label[k] != label[k]);
-        below |= label[k] < T(0);
+        max_score = value > max_score ? value : max_score;
+        max_label = label[k] > max_label ? label[k] : max_label;
+        odd |= (value != value) | !(label[k] >= T(0));
       }
       if (weight != nullptr) {
-#pragma omp simd reduction(| : below)
-        for (int64_t k = 0; k < count; ++k) below |= weight[k] < T(0);
+#pragma omp simd reduction(| : odd)
+        for (int64_t k = 0; k < count; ++k) odd |= weight[k] < T(0);
       }
-      *nans = unordered;
-      *negatives = below;
+      *to = {max_score, max_label, odd};
     });
-    Gathered got{{count, score, label, weight}, nullptr, nan != 0, {}};
-    for (int64_t k = 0; negative != 0 && k < count; ++k) note(got.invalid, begin + k);
+    Gathered got{{count, score, label, weight, found.max_score, found.max_label}};
+    for (int64_t k = 0; found.odd && k < count; ++k) note(got, begin + k, score[k]);
     return got;
   }
 
   Gathered kept_of(int64_t begin, int64_t end, const Scratch& scratch) const {
     Gathered got;
     int64_t kept = 0;
+    T max_score = -math::kInfinity<T>, max_label = max_score;
     for (int64_t i = begin; i < end; ++i) {
       const bool keep = in_.where[i];
       // Written whether kept or not, and then overwritten: no branch.
@@ -200,26 +215,27 @@ class ListwiseCpu {
       const T label = scratch.label[kept] = in_.label[i];
       if (in_.weight != nullptr) scratch.weight[kept] = in_.weight[i];
       scratch.place[kept] = i;
-      got.nan |= keep && (score != score || label != label);
-      if (keep) note(got.invalid, i);
+      max_score = keep && score > max_score ? score : max_score;
+      max_label = keep && label > max_label ? label : max_label;
+      if (keep) note(got, i, score);
       kept += keep;
     }
-    got.items = {kept, scratch.score.data(), scratch.label.data(),
-                 in_.weight != nullptr ? scratch.weight.data() : nullptr};
+    got.items = {kept,
+                 scratch.score.data(),
+                 scratch.label.data(),
+                 in_.weight != nullptr ? scratch.weight.data() : nullptr,
+                 max_score,
+                 max_label};
     got.place = scratch.place.data();
     return got;
   }
 
-  void note(Invalid& invalid, int64_t i) const {
-    if (in_.label[i] < T(0) && invalid.label < 0) invalid.label = i;
-    if (in_.weight != nullptr && in_.weight[i] < T(0) && invalid.weight < 0) invalid.weight = i;
-  }
-
-  ListTotal evaluate(const ListItems<T>& items, double* gradient) const {
-    if constexpr (kOfLists) {
-      return loss_.list(items, gradient);
-    } else {
-      return PairList<Loss>(loss_, items).total(gradient);
+  void note(Gathered& got, int64_t i, T score) const {
+    const T label = in_.label[i];
+    got.nan |= score != score || label != label;
+    if (label < T(0) && got.invalid.label < 0) got.invalid.label = i;
+    if (in_.weight != nullptr && in_.weight[i] < T(0) && got.invalid.weight < 0) {
+      got.invalid.weight = i;
     }
   }
 
@@ -243,8 +259,8 @@ class ListwiseCpu {
   }
 
   void scatter(const ListTotal& total, double weight, int64_t begin, const Gathered& got,
-               const double* from) const {
-    double factor = weight * scale_;
+               const Gradient* from) const {
+    double factor = kOfLists ? 1 : weight * scale_;
     if (!kOfLists && reduction_ == ListReduction::kMeanList && total.count > 0) {
       factor /= total.count;
     }

@@ -291,7 +291,7 @@ class RowsCpu {
     const int64_t lanes = lanes_for(count);
     for (int64_t column = 0; column < in_.classes; column += kLaneColumns) {
       const int64_t cols = std::min(kLaneColumns, in_.classes - column);
-      load(in_.input, row, count, column, cols, z);
+      load(row, count, column, cols, z, target);
       if constexpr (Loss::kTargetIsClass) {
         // Taken out of the row as a removed class is.
         for_own(row, count, column, cols, [&](int64_t r, int64_t at) FASTLOSS_SIMD_LOOP {
@@ -299,7 +299,6 @@ class RowsCpu {
           z[at] = -math::kInfinity<T>;
         });
       } else {
-        load(in_.target, row, count, column, cols, target);
         for (int64_t c = 0; c < cols; ++c) taken &= takes(target + c * kLanes, count);
       }
       if (column == 0) {
@@ -348,8 +347,7 @@ class RowsCpu {
     const int64_t lanes = lanes_for(count);
     for (int64_t column = 0; column < in_.classes; column += kLaneColumns) {
       const int64_t cols = std::min(kLaneColumns, in_.classes - column);
-      load(in_.input, row, count, column, cols, z);
-      if (!Loss::kTargetIsClass) load(in_.target, row, count, column, cols, target);
+      load(row, count, column, cols, z, target);
       loss_.dscores_lanes(z, target, column, cols, lanes, results, factor, out);
       if constexpr (Loss::kTargetIsClass) {
         for_own(row, count, column, cols, [&](int64_t r, int64_t at) FASTLOSS_SIMD_LOOP {
@@ -374,31 +372,32 @@ class RowsCpu {
     }
   }
 
-  FASTLOSS_HOST_DEVICE void load(const Source<T>& source, int64_t row, int64_t count,
-                                 int64_t column, int64_t cols, T* tile) const {
-    for_runs(row, count, column, [&](int64_t r, int64_t run, int64_t at) FASTLOSS_SIMD_LOOP {
-      if (in_.inner == 1) {
-        source.turned(at, in_.classes, run, cols, tile);
-      } else {
-        source.side_by_side(at, in_.inner, run, cols, tile + r);
-      }
-    });
+  // Tiles of the logits and, where it is not a class, of the target. One loop for both: this is
+  // long, and takes most of the time to compile.
+  FASTLOSS_HOST_DEVICE void load(int64_t row, int64_t count, int64_t column, int64_t cols, T* z,
+                                 T* target) const {
     const int64_t lanes = lanes_for(count);
-    for (int64_t c = 0; c < cols && count < lanes; ++c) {
-      std::fill_n(tile + c * kLanes + count, lanes - count, T(0));
+    for (int64_t k = 0; k < (Loss::kTargetIsClass ? 1 : 2); ++k) {
+      const Source<T>& source = k == 0 ? in_.input : in_.target;
+      T* const tile = k == 0 ? z : target;
+      for_runs(row, count, column, [&](int64_t r, int64_t run, int64_t at) FASTLOSS_SIMD_LOOP {
+        source.tile(at, row_stride(), in_.inner, run, cols, tile + r);
+      });
+      for (int64_t c = 0; c < cols && count < lanes; ++c) {
+        std::fill_n(tile + c * kLanes + count, lanes - count, T(0));
+      }
     }
   }
 
   FASTLOSS_HOST_DEVICE void store(const Sink<T>& sink, int64_t row, int64_t count, int64_t column,
                                   int64_t cols, const T* tile) const {
     for_runs(row, count, column, [&](int64_t r, int64_t run, int64_t at) FASTLOSS_SIMD_LOOP {
-      if (in_.inner == 1) {
-        sink.store_turned(at, in_.classes, run, cols, tile);
-      } else {
-        sink.store_side_by_side(at, in_.inner, run, cols, tile + r);
-      }
+      sink.store_tile(at, row_stride(), in_.inner, run, cols, tile + r);
     });
   }
+
+  // From a row to the next of its run.
+  int64_t row_stride() const { return in_.inner == 1 ? in_.classes : 1; }
 
   // Calls work(r, run, position) for the runs of rows r, r + 1, … of a block that lie evenly.
   template <class Work>

@@ -39,7 +39,7 @@ class RowCall {
         fail(name,
              "target must have shape " + show(logits.sizes()) + ", got " + show(target.sizes()));
       }
-      target_ = dense(name, "target", target);
+      target_ = dense(name, "target", beside<T>(target));
       input.target = source<T>(target_);
     } else {
       target_ = guarded(name, "target", target, at::kLong, row_shape);

@@ -54,7 +54,7 @@ struct SampledLanes {
     const int64_t n = in.negatives;
     std::fill_n(positive, kLanes, T(0));
     std::fill_n(weight, kLanes, T(0));
-    in.positive.side_by_side(first, 0, rows, 1, positive);
+    in.positive.tile(first, 1, 1, rows, 1, positive);
     if (weights.weights == nullptr) {
       std::fill_n(weight, rows, T(1));
     } else {
@@ -68,7 +68,7 @@ struct SampledLanes {
       kept[r] = weight[r] == T(0) ? T(0) : T(1);
       positive[r] = weight[r] == T(0) ? T(0) : positive[r];
     }
-    in.negative.turned(first * n, n, rows, n, negative);
+    in.negative.tile(first * n, n, 1, rows, n, negative);
     for (int64_t c = 0; c < n; ++c) {
       for (int64_t r = rows; r < lanes; ++r) negative[c * kLanes + r] = T(0);
     }

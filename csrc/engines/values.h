@@ -17,19 +17,14 @@ enum class StoredType { kFloat, kDouble, kBFloat16, kFloat16 };
 
 namespace detail {
 
-// Calls work(S{}) with the C++ type.
-template <class Work>
+// Calls work(S{}) with the C++ type, one that accumulates in T.
+template <class T, class Work>
 FASTLOSS_HOST_DEVICE void with_type(StoredType type, const Work& work) {
-  switch (type) {
-    case StoredType::kFloat:
-      return work(float{});
-    case StoredType::kDouble:
-      return work(double{});
-    case StoredType::kBFloat16:
-      return work(BFloat16{});
-    case StoredType::kFloat16:
-      return work(Float16{});
+  if constexpr (std::is_same_v<T, float>) {
+    if (type == StoredType::kBFloat16) return work(BFloat16{});
+    if (type == StoredType::kFloat16) return work(Float16{});
   }
+  work(T{});
 }
 
 template <class S, class T>
@@ -48,7 +43,8 @@ FASTLOSS_HOST_DEVICE bool is_stored_as(StoredType type) {
 
 }  // namespace detail
 
-// Values as stored; T is the type in which they are calculated with.
+// Values as stored; T is the type in which they are accumulated: double for double, float for the
+// others.
 template <class T>
 struct Source {
   const void* data = nullptr;
@@ -59,7 +55,7 @@ struct Source {
   // Values [first, first + count): in place, or converted to `scratch`.
   FASTLOSS_HOST_DEVICE const T* span(int64_t first, int64_t count, T* __restrict scratch) const {
     if (detail::is_stored_as<T>(type)) return static_cast<const T*>(data) + first;
-    detail::with_type(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
+    detail::with_type<T>(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
       const auto* __restrict in = static_cast<const decltype(stored)*>(data) + first;
 #pragma omp simd
       for (int64_t i = 0; i < count; ++i) scratch[i] = static_cast<T>(in[i]);
@@ -67,10 +63,26 @@ struct Source {
     return scratch;
   }
 
-  // A tile of lanes (core/lanes.h): value c of lane r lies at first + c · stride + r.
+  // A tile of lanes (core/lanes.h): value c of lane r lies at first + r · row_stride + c · stride,
+  // where one of the strides is 1; at most kLaneColumns values unless row_stride is.
+  FASTLOSS_HOST_DEVICE void tile(int64_t first, int64_t row_stride, int64_t stride, int64_t rows,
+                                 int64_t cols, T* out) const {
+    if (row_stride == 1) {
+      side_by_side(first, stride, rows, cols, out);
+    } else {
+      turned(first, row_stride, rows, cols, out);
+    }
+  }
+
+  T operator[](int64_t i) const {
+    T value = 0;
+    return *span(i, 1, &value);
+  }
+
+ private:
   FASTLOSS_HOST_DEVICE void side_by_side(int64_t first, int64_t stride, int64_t rows, int64_t cols,
                                          T* __restrict tile) const {
-    detail::with_type(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
+    detail::with_type<T>(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
       const auto* __restrict in = static_cast<const decltype(stored)*>(data) + first;
       for (int64_t c = 0; c < cols; ++c) {
 #pragma omp simd
@@ -81,10 +93,8 @@ struct Source {
     });
   }
 
-  // The same where value c of lane r lies at first + r · stride + c; at most kLaneColumns of them.
   FASTLOSS_HOST_DEVICE void turned(int64_t first, int64_t stride, int64_t rows, int64_t cols,
                                    T* tile) const {
-    if (stride == 1) return side_by_side(first, 0, rows, cols, tile);  // one value a row
     T strip[8 * kLaneColumns];
     const bool in_place = detail::is_stored_as<T>(type);
     for (int64_t r = 0; r < rows; r += 8) {
@@ -96,11 +106,6 @@ struct Source {
       const T* const in = in_place ? static_cast<const T*>(data) + at : strip;
       detail::transpose(in, in_place ? stride : cols, height, cols, tile + r, kLanes);
     }
-  }
-
-  T operator[](int64_t i) const {
-    T value = 0;
-    return *span(i, 1, &value);
   }
 };
 
@@ -116,7 +121,7 @@ struct Sink {
 
   FASTLOSS_HOST_DEVICE void store(int64_t first, int64_t count, const T* __restrict values) const {
     if (detail::is_stored_as<T>(type)) return;
-    detail::with_type(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
+    detail::with_type<T>(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
       using S = decltype(stored);
       S* __restrict out = static_cast<S*>(data) + first;
 #pragma omp simd
@@ -124,9 +129,19 @@ struct Sink {
     });
   }
 
+  FASTLOSS_HOST_DEVICE void store_tile(int64_t first, int64_t row_stride, int64_t stride,
+                                       int64_t rows, int64_t cols, const T* tile) const {
+    if (row_stride == 1) {
+      store_side_by_side(first, stride, rows, cols, tile);
+    } else {
+      store_turned(first, row_stride, rows, cols, tile);
+    }
+  }
+
+ private:
   FASTLOSS_HOST_DEVICE void store_side_by_side(int64_t first, int64_t stride, int64_t rows,
                                                int64_t cols, const T* __restrict tile) const {
-    detail::with_type(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
+    detail::with_type<T>(type, [=, this](auto stored) FASTLOSS_SIMD_LOOP {
       using S = decltype(stored);
       S* __restrict out = static_cast<S*>(data) + first;
       for (int64_t c = 0; c < cols; ++c) {

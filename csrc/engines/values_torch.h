@@ -29,6 +29,14 @@ inline StoredType stored_type(at::ScalarType dtype) {
   return StoredType::kFloat;
 }
 
+// Where a tensor of another dtype may stand beside the input: one that accumulates in T.
+template <class T>
+at::Tensor beside(const at::Tensor& tensor) {
+  const bool wide = tensor.scalar_type() == at::kDouble;
+  const bool fits = tensor.is_floating_point() && wide == std::is_same_v<T, double>;
+  return fits ? tensor : tensor.to(accumulated_dtype<T>);
+}
+
 // A dense CPU tensor of one of the four dtypes, or an error that names the argument.
 inline at::Tensor dense(const std::string& name, const std::string& argument,
                         const at::Tensor& tensor) {

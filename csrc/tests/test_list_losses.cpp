@@ -1,5 +1,6 @@
 // The hand-written derivatives of the listwise losses are the derivatives, their edges are right,
 // and the exponential sums' polynomials keep the error they promise.
+#include <algorithm>
 #include <random>
 #include <vector>
 
@@ -58,6 +59,15 @@ void test_hinge() {
 
 using Target = ListNetOptions::Target;
 
+ListItems<double> items_of(int64_t n, const double* score, const double* label) {
+  return {n,
+          score,
+          label,
+          nullptr,
+          *std::max_element(score, score + n),
+          *std::max_element(label, label + n)};
+}
+
 Dual listnet_definition(const std::vector<Dual>& s, const std::vector<double>& y, Target target) {
   std::vector<double> p;
   double total = 0;
@@ -88,15 +98,16 @@ void test_listnet(size_t n) {
   for (const Target target :
        {Target::kSoftmax, Target::kNormalize, Target::kRaw, Target::kExp2Gain}) {
     const ListNetLoss<double> loss(ListNetOptions{target, 2.0});
-    const ListTotal got =
-        loss.list({static_cast<int64_t>(n), score.data(), label.data(), nullptr}, gradient.data());
+    const double factor = 0.75;
+    const ListTotal got = loss.list(items_of(static_cast<int64_t>(n), score.data(), label.data()),
+                                    factor, gradient.data());
     CHECK(got.count == 1);
     for (size_t i = 0; i < n; i += 1 + n / 7) {
       std::vector<Dual> moved(score.begin(), score.end());
       moved[i].derivative = 1;
       const Dual expected = listnet_definition(moved, label, target);
       CHECK_CLOSE(got.value, expected.value, 1e-13);
-      CHECK_CLOSE(gradient[i], expected.derivative, 1e-13);
+      CHECK_CLOSE(gradient[i], factor * expected.derivative, 1e-13);
     }
   }
 }
@@ -105,13 +116,20 @@ void test_listnet_edges() {
   const double score[] = {1000, -inf, 1001}, zero[] = {0, 0, 0}, label[] = {1, 0, 0};
   double gradient[3];
   const ListNetLoss<double> raw(ListNetOptions{Target::kRaw});
-  CHECK_CLOSE(raw.list({3, score, label, nullptr}, gradient).value, std::log1p(std::exp(1.0)),
+  CHECK_CLOSE(raw.list(items_of(3, score, label), 1, gradient).value, std::log1p(std::exp(1.0)),
               1e-15);
   CHECK(gradient[1] == 0);  // without score and without target
   const ListNetLoss<double> normal(ListNetOptions{Target::kNormalize});
-  const ListTotal none = normal.list({3, score, zero, nullptr}, gradient);
+  const ListTotal none = normal.list(items_of(3, score, zero), 1, gradient);
   CHECK(none.value == 0 && none.count == 1 && gradient[0] == 0 && gradient[2] == 0);
-  CHECK(raw.list({0, nullptr, nullptr, nullptr}, nullptr).count == 0);
+  // A winner far ahead leaves little, which keeps its digits.
+  const float ahead[] = {0, 15, 1}, first[] = {0, 1, 0};
+  const ListNetLoss<float> narrow(ListNetOptions{Target::kRaw});
+  const double little = narrow.list({3, ahead, first, nullptr, 15, 1}, 1, nullptr).value;
+  CHECK_CLOSE(little / std::log1p(std::exp(-15.0) + std::exp(-14.0)), 1, 1e-6);
+  const ListNetLoss<float> flat(ListNetOptions{Target::kSoftmax, 1e300});
+  CHECK_CLOSE(flat.list({3, ahead, first, nullptr, 15, 1}, 1, nullptr).value, 29 / 3.0, 1e-6);
+  CHECK(raw.list({}, 1, nullptr).count == 0);
 }
 
 template <class T>
@@ -156,7 +174,7 @@ void test_log1p_and_exp2() {
 int main() {
   test_ranknet();
   test_hinge();
-  for (const size_t n : {1, 7, 300}) test_listnet(n);
+  for (const size_t n : {1, 7, 300, 1500}) test_listnet(n);
   test_listnet_edges();
   test_sums<float>();
   test_sums<double>();

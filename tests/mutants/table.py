@@ -22,6 +22,7 @@ LOGSUMEXP = "csrc/losses/pairwise_logsumexp.h"
 RANKNET = "csrc/losses/ranknet_loss.h"
 PAIR_HINGE = "csrc/losses/pairwise_hinge_loss.h"
 SORTED_PAIRS = "csrc/engines/sorted_pairs.h"
+LISTNET = "csrc/losses/listnet_loss.h"
 LISTWISE = "csrc/engines/listwise_cpu.h"
 BPR = "csrc/losses/bpr_loss.h"
 SAMPLED_SOFTMAX = "csrc/losses/sampled_softmax_loss.h"
@@ -301,6 +302,19 @@ MUTANTS = (
         SORTED_PAIRS,
         "const double scale = form_.factor * form_.slope;",
         "const double scale = form_.factor;",
+    ),
+    ("ListNet: a winner swallows the rest", LISTNET, "if (exp_sum < T(2)) {", "if (false) {"),
+    (
+        "ListNet: what fills up weighs",
+        LISTNET,
+        "padded_score + lanes, -math",
+        "padded_score + lanes, math",
+    ),
+    (
+        "ListNet: a long list's spans all like its first",
+        LISTNET,
+        "if (!keeps) fill_span",
+        "if (!keeps && first == 0) fill_span",
     ),
     (
         "list weights not in the mean's divisor",
