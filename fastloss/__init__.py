@@ -26,6 +26,7 @@ except ImportError as _error:
 from . import nn, reference
 from ._workspace import workspace_limit
 from .contrastive import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp
+from .metric import contrastive_loss, labelled_triplet_loss, triplet_margin_loss
 from .pointwise import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -48,10 +49,12 @@ __all__ = [
     "bpr_loss",
     "build_info",
     "clip_loss",
+    "contrastive_loss",
     "cross_entropy",
     "hinge_loss",
     "info_nce",
     "kl_div_with_logits",
+    "labelled_triplet_loss",
     "linear_cross_entropy",
     "listnet_loss",
     "nn",
@@ -61,6 +64,7 @@ __all__ = [
     "ranknet_loss",
     "reference",
     "sampled_softmax_loss",
+    "triplet_margin_loss",
     "workspace_limit",
 ]
 

@@ -1,6 +1,7 @@
 """The losses as modules: options in the constructor, tensors in ``forward``."""
 
 from .contrastive import CLIPLoss, InfoNCELoss, LinearCrossEntropyLoss
+from .metric import ContrastiveLoss, LabelledTripletLoss, TripletMarginLoss
 from .pointwise import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, KLDivWithLogitsLoss
 from .ranking import ListNetLoss, PairwiseHingeLoss, RankNetLoss
 from .retrieval import BPRLoss, HingeLoss, PairwiseMarginLoss, SampledSoftmaxLoss
@@ -10,14 +11,17 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BPRLoss",
     "CLIPLoss",
+    "ContrastiveLoss",
     "CrossEntropyLoss",
     "HingeLoss",
     "InfoNCELoss",
     "KLDivWithLogitsLoss",
+    "LabelledTripletLoss",
     "LinearCrossEntropyLoss",
     "ListNetLoss",
     "PairwiseHingeLoss",
     "PairwiseMarginLoss",
     "RankNetLoss",
     "SampledSoftmaxLoss",
+    "TripletMarginLoss",
 ]

@@ -7,6 +7,7 @@ are not checked beyond what torch checks.
 """
 
 from .contrastive import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp
+from .metric import contrastive_loss, labelled_triplet_loss, triplet_margin_loss
 from .pointwise import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -28,10 +29,12 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "bpr_loss",
     "clip_loss",
+    "contrastive_loss",
     "cross_entropy",
     "hinge_loss",
     "info_nce",
     "kl_div_with_logits",
+    "labelled_triplet_loss",
     "linear_cross_entropy",
     "listnet_loss",
     "pairwise_hinge_loss",
@@ -39,4 +42,5 @@ __all__ = [
     "pairwise_margin_loss",
     "ranknet_loss",
     "sampled_softmax_loss",
+    "triplet_margin_loss",
 ]
