@@ -27,7 +27,7 @@ def distance(x: Tensor, y: Tensor, similarity: str, p: float = 2.0, eps: float =
 
 
 def _norm(difference: Tensor, p: float) -> Tensor:
-    """Of gradient 0 at 0. Divided by the largest entry first: powers neither overflow nor vanish."""
+    """Gradient 0 at 0. Divided by the largest entry first: powers neither overflow nor vanish."""
     largest = difference.detach().abs().amax(-1, keepdim=True)
     largest = torch.where((largest == 0) | largest.isinf(), 1.0, largest)
     powers = (difference / largest).abs().pow(p).sum(-1)
