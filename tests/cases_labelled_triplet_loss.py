@@ -89,7 +89,7 @@ CASE = Case(
     follows_autocast=False,
     coupled=REQUIRED,
     thread_sizes=metric.THREAD_SIZES,
-    few=("plain", "all"),
+    few=("all",),
     invariances=(
         *metric.invariances(OPERANDS, ("label",)),
         Invariance("labels exchanged", _exchange),
