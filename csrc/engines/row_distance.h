@@ -6,7 +6,7 @@
 //     cosine       D = 1 − c,  c = ⟨x̂, ŷ⟩        ∂D/∂x = −(ŷ − c x̂) / ‖x‖,  ∂D/∂y likewise
 //     dot          D = −⟨x, y⟩                   ∂D/∂x = −y,  ∂D/∂y = −x
 // The first three know differences only, formed before anything is squared: an offset common to all
-// rows costs no digit. Where D = 0 has no derivative it is 0; a zero row has c = 0 and derivative
+// rows costs no digit. Where D = 0 has no derivative it is 0. A zero row has c = 0 and derivative
 // 0.
 //
 // Sums are in double. What they still cannot hold (rows of double beyond 1e±135), and gradients
@@ -34,12 +34,16 @@ class RowDistance {
   double p = 2;  // kMinkowski, at least 1
   T eps = 0;     // of the kinds that know differences
 
-  // What the rows' gradients need of a pair of them.
+  // What is multiplied by the power of two `unit` has the length 1 / inverse; a zero row has 0.
+  struct Scaled {
+    double unit = 1;
+    double inverse = 0;
+  };
+
+  // What the gradients of two rows need: δ, or each row for a cosine.
   struct Pair {
     double distance = 0;
-    double unit = 1;                      // the power of two that δ was multiplied by,
-    double scaled = 0;                    // and D as it was then
-    double x_inverse = 0, y_inverse = 0;  // cosine: 1 / ‖x‖ and 1 / ‖y‖, 0 of a zero row
+    Scaled delta{}, x{}, y{};
     double cosine = 0;
   };
 
@@ -53,24 +57,23 @@ class RowDistance {
 
   // out += factor · ∂D/∂x.
   void add_first(const Pair& pair, double factor, const T* x, const T* y, int64_t d, T* out) const {
-    add(pair, factor, x, y, pair.x_inverse, pair.y_inverse, d, out);
+    add(pair, factor, x, y, pair.x, pair.y, d, out);
   }
 
   // out += factor · ∂D/∂y.
   void add_second(const Pair& pair, double factor, const T* x, const T* y, int64_t d,
                   T* out) const {
     if (kind == Distance::kCosine || kind == Distance::kDot) {
-      add(pair, factor, y, x, pair.y_inverse, pair.x_inverse, d, out);
+      add(pair, factor, y, x, pair.y, pair.x, d, out);
     } else {
-      add(pair, -factor, x, y, 0, 0, d, out);
+      add(pair, -factor, x, y, pair.x, pair.y, d, out);
     }
   }
 
  private:
-  // Distances within 2^±kSafe are sums of squares that double holds, and T holds their inverse.
-  static constexpr int kSafe = std::is_same_v<T, double> ? 450 : 100;
-  static constexpr double kLeast = kSafe == 450 ? 0x1p-450 : 0x1p-100;
-  static constexpr double kMost = kSafe == 450 ? 0x1p450 : 0x1p100;
+  // Of lengths between them double holds the squares, and T the inverse.
+  static constexpr double kLeast = std::is_same_v<T, double> ? 0x1p-450 : 0x1p-100;
+  static constexpr double kMost = 1 / kLeast;
 
   struct Products {
     double xx, yy, xy;
@@ -132,7 +135,11 @@ class RowDistance {
   }
 
   FASTLOSS_HOST_DEVICE static bool is_safe(double square) {
-    return square >= 0x1p-900 && square <= 0x1p900;
+    return square >= kLeast * kLeast && square <= kMost * kMost;
+  }
+
+  FASTLOSS_HOST_DEVICE static double inverse_root(double square) {
+    return square == 0 ? 0 : 1 / std::sqrt(square);
   }
 
   FASTLOSS_HOST_DEVICE Pair measured(const T* x, const T* y, int64_t d) const {
@@ -153,12 +160,13 @@ class RowDistance {
 
   FASTLOSS_HOST_DEVICE Pair euclidean(const T* x, const T* y, int64_t d) const {
     Pair pair;
-    pair.scaled = std::sqrt(squares(x, y, d, 1));
-    if (!(pair.scaled >= kLeast && pair.scaled <= kMost)) {
-      pair.unit = unit_of(largest_difference(x, y, d));
-      pair.scaled = std::sqrt(squares(x, y, d, pair.unit));
+    double square = squares(x, y, d, 1);
+    if (!is_safe(square)) {
+      pair.delta.unit = unit_of(largest_difference(x, y, d));
+      square = squares(x, y, d, pair.delta.unit);
     }
-    pair.distance = pair.scaled / pair.unit;
+    pair.delta.inverse = inverse_root(square);
+    pair.distance = std::sqrt(square) / pair.delta.unit;
     return pair;
   }
 
@@ -188,33 +196,36 @@ class RowDistance {
   }
 
   FASTLOSS_HOST_DEVICE Pair cosine(const T* x, const T* y, int64_t d) const {
-    double x_unit = 1, y_unit = 1;
-    Products of = products(x, y, d, x_unit, y_unit);
+    Pair pair;
+    Products of = products(x, y, d, 1, 1);
     if (!(is_safe(of.xx) && is_safe(of.yy))) {
-      x_unit = unit_of(largest(x, d));
-      y_unit = unit_of(largest(y, d));
-      of = products(x, y, d, x_unit, y_unit);
+      pair.x.unit = unit_of(largest(x, d));
+      pair.y.unit = unit_of(largest(y, d));
+      of = products(x, y, d, pair.x.unit, pair.y.unit);
     }
-    const double u = of.xx == 0 ? 0 : 1 / std::sqrt(of.xx);
-    const double v = of.yy == 0 ? 0 : 1 / std::sqrt(of.yy);
-    const double c = of.xy * u * v;
-    return {.distance = 1 - c, .x_inverse = u * x_unit, .y_inverse = v * y_unit, .cosine = c};
+    pair.x.inverse = inverse_root(of.xx);
+    pair.y.inverse = inverse_root(of.yy);
+    pair.cosine = of.xy * pair.x.inverse * pair.y.inverse;
+    pair.distance = 1 - pair.cosine;
+    return pair;
   }
 
   __attribute__((noinline)) void add(const Pair& pair, double factor, const T* x, const T* y,
-                                     double x_inverse, double y_inverse, int64_t d, T* out) const {
-    simd::dispatch([=, this, &pair]() FASTLOSS_SIMD_LOOP {
-      added(pair, factor, x, y, x_inverse, y_inverse, d, out);
+                                     const Scaled& x_scaled, const Scaled& y_scaled, int64_t d,
+                                     T* out) const {
+    simd::dispatch([=, this, &pair, &x_scaled, &y_scaled]() FASTLOSS_SIMD_LOOP {
+      added(pair, factor, x, y, x_scaled, y_scaled, d, out);
     });
   }
 
   FASTLOSS_HOST_DEVICE void added(const Pair& pair, double factor, const T* __restrict x,
-                                  const T* __restrict y, double x_inverse, double y_inverse,
-                                  int64_t d, T* __restrict out) const {
+                                  const T* __restrict y, const Scaled& x_scaled,
+                                  const Scaled& y_scaled, int64_t d, T* __restrict out) const {
     const T shift = eps;
     if (kind == Distance::kEuclidean) {
-      if (pair.scaled == 0) return;
-      const T unit = static_cast<T>(pair.unit), slope = static_cast<T>(factor / pair.scaled);
+      if (pair.distance == 0) return;
+      const T unit = static_cast<T>(pair.delta.unit);
+      const T slope = static_cast<T>(factor * pair.delta.inverse);
 #pragma omp simd
       for (int64_t k = 0; k < d; ++k) out[k] += (x[k] - y[k] + shift) * unit * slope;
     } else if (kind == Distance::kSquaredEuclidean) {
@@ -225,10 +236,19 @@ class RowDistance {
       if (pair.distance == 0) return;
       add_minkowski(pair, factor, x, y, d, out);
     } else if (kind == Distance::kCosine) {
-      const T u = static_cast<T>(x_inverse), v = static_cast<T>(y_inverse);
-      const T c = static_cast<T>(pair.cosine), slope = static_cast<T>(-factor * x_inverse);
+      // Infinity, of the shortest rows, would make a NaN of 0.
+      constexpr double kLargest = static_cast<double>(std::numeric_limits<T>::max());
+      const double steep = -factor * x_scaled.inverse * x_scaled.unit;
+      const T slope = static_cast<T>(steep < -kLargest  ? -kLargest
+                                     : steep > kLargest ? kLargest
+                                                        : steep);
+      const T x_unit = static_cast<T>(x_scaled.unit), y_unit = static_cast<T>(y_scaled.unit);
+      const T u = static_cast<T>(x_scaled.inverse * pair.cosine);
+      const T v = static_cast<T>(y_scaled.inverse);
 #pragma omp simd
-      for (int64_t k = 0; k < d; ++k) out[k] += (v * y[k] - c * (u * x[k])) * slope;
+      for (int64_t k = 0; k < d; ++k) {
+        out[k] += (y[k] * y_unit * v - x[k] * x_unit * u) * slope;
+      }
     } else {
       const T slope = static_cast<T>(-factor);
 #pragma omp simd

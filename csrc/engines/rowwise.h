@@ -1,15 +1,14 @@
 // The row-wise engine: rows of features against the rows beside them.
 //
-// Row i of the operands, (n, d) each, or (n, h, d) for h negatives of a row, makes the loss of row
-// i. How is a kind of row (rowwise_cpu.h): a triplet, whose functor sees two distances and gives
-//     at(d_positive, d_negative) → Element   value, and derivative by the first; by the second it
-//                                            is the negative of that
-// a pair with a label, whose functor sees a distance,
-//     at(distance, similar) → Element
-// or a triplet with a label, whose functor sees features (losses/labelled_triplet_loss.h).
+// Row i of every operand, (n, d), or (n, h, d) of h negatives a row, makes loss i. Rows are of
+// three kinds (rowwise_cpu.h), by what their functor sees:
+//     a triplet           at(d_positive, d_negative) → Element, the derivative by the first; by the
+//                         second it is the negative of that
+//     a labelled pair     at(distance, similar) → Element
+//     a labelled triplet  features (losses/labelled_triplet_loss.h)
 //
 // The engine guarantees: a row of weight 0 is never read; sums are in double and run in a fixed
-// order. Between the passes stands one number a distance that the loss depends on, its slope. The
+// order. Between the passes stands one number a functor's call, the slope. The
 // backward pass reads the operands again, measures them again where the slope is not 0, applies the
 // upstream gradient and writes each gradient where it is returned. Forming gradients in the forward
 // pass would write, read and write them once more.

@@ -166,23 +166,18 @@ class RowwiseCpu {
   // Returns Σ weight(i) · L_i. `weights` (n) may be null, all 1; `losses` (n), if not null, gets
   // the terms; `slopes` (n, rows.slopes()) is for backward.
   double forward(const T* weights, T* losses, T* slopes) const {
-    const host::Buffer<double> sums(tasks(), 0.0);
+    const host::Buffer<double> sums(tasks());
     const RowFactor<T> factor{.weights = weights};
-    for_rows([&factor, &sums, losses, slopes, this](int64_t task, int64_t row, T* scratch)
-                 FASTLOSS_SIMD_LOOP {
-                   T* const own = slopes + row * rows_.slopes();
-                   const double weight = factor.weight(row);
-                   double loss = 0;
-                   if (weight == 0) {
-                     std::fill_n(own, rows_.slopes(), T(0));
-                   } else {
-                     const T* x[kOperands];
-                     read(row, scratch, x);
-                     loss = weight * rows_.forward(row, x, own);
-                   }
-                   if (losses != nullptr) losses[row] = static_cast<T>(loss);
-                   sums[task] += loss;
-                 });
+    for_tasks([&factor, &sums, losses, slopes, this](const Task& task) FASTLOSS_SIMD_LOOP {
+      double sum = 0;
+      for (int64_t row = task.first; row < task.last; ++row) {
+        const double loss =
+            loss_of(row, factor.weight(row), slopes + row * rows_.slopes(), task.scratch);
+        if (losses != nullptr) losses[row] = static_cast<T>(loss);
+        sum += loss;
+      }
+      sums[task.index] = sum;
+    });
     double total = 0;
     for (int64_t task = 0; task < tasks(); ++task) total += sums[task];
     return total;
@@ -191,26 +186,30 @@ class RowwiseCpu {
   // gradients[o] = factor · ∂L/∂(operand o), where its data is not null.
   void backward(const T* slopes, const RowFactor<T>& factor,
                 const Sink<T> (&gradients)[kOperands]) const {
-    for_rows([&factor, &gradients, slopes, this](int64_t, int64_t row, T* scratch)
-                 FASTLOSS_SIMD_LOOP {
-                   const T* const own = slopes + row * rows_.slopes();
-                   T* out[kOperands];
-                   T* const free = begin(gradients, row, scratch, out);
-                   bool level = true;
-                   for (int64_t j = 0; j < rows_.slopes(); ++j) level &= own[j] == T(0);
-                   if (!level) {
-                     const T* x[kOperands];
-                     read(row, free, x);
-                     rows_.backward(row, x, own, factor[row], out);
-                   }
-                   for (int o = 0; o < kOperands; ++o) {
-                     if (out[o] != nullptr) gradients[o].store(row * size(o), size(o), out[o]);
-                   }
-                 });
+    for_tasks([&factor, &gradients, slopes, this](const Task& task) FASTLOSS_SIMD_LOOP {
+      for (int64_t row = task.first; row < task.last; ++row) {
+        T* out[kOperands];
+        T* const free = zeros(gradients, row, task.scratch, out);
+        const T* const own = slopes + row * rows_.slopes();
+        if (!is_level(own)) {
+          const T* x[kOperands];
+          read(row, free, x);
+          rows_.backward(row, x, own, factor[row], out);
+        }
+        for (int o = 0; o < kOperands; ++o) {
+          if (out[o] != nullptr) gradients[o].store(row * size(o), size(o), out[o]);
+        }
+      }
+    });
   }
 
  private:
   static constexpr int64_t kTaskFeatures = 1 << 15;
+
+  struct Task {
+    int64_t index, first, last;
+    T* scratch;  // (2, size())
+  };
 
   // Features of operand o that belong to a row.
   FASTLOSS_HOST_DEVICE int64_t size(int o) const { return rows_.count(o) * rows_.features; }
@@ -228,17 +227,31 @@ class RowwiseCpu {
   int64_t tasks() const { return (rows_.rows + rows_a_task() - 1) / rows_a_task(); }
 
   template <class Work>
-  void for_rows(const Work& work) const {
+  void for_tasks(const Work& work) const {
     const int64_t room = 2 * size(), step = rows_a_task();
     const host::Buffer<T> scratch(host::threads() * room);
-    host::for_each_task(tasks(), [&](int64_t task, int64_t slot) {
-      simd::dispatch([&, task, slot]() FASTLOSS_SIMD_LOOP {
-        const int64_t last = std::min(rows_.rows, (task + 1) * step);
-        for (int64_t row = task * step; row < last; ++row) {
-          work(task, row, scratch.data() + slot * room);
-        }
-      });
+    host::for_each_task(tasks(), [&](int64_t index, int64_t slot) {
+      const Task task{index, index * step, std::min(rows_.rows, (index + 1) * step),
+                      scratch.data() + slot * room};
+      simd::dispatch([&work, task]() FASTLOSS_SIMD_LOOP { work(task); });
     });
+  }
+
+  FASTLOSS_HOST_DEVICE double loss_of(int64_t row, double weight, T* slopes, T* scratch) const {
+    if (weight == 0) {
+      std::fill_n(slopes, rows_.slopes(), T(0));
+      return 0;
+    }
+    const T* x[kOperands];
+    read(row, scratch, x);
+    return weight * rows_.forward(row, x, slopes);
+  }
+
+  // Whether the loss of a row does not depend on its distances.
+  FASTLOSS_HOST_DEVICE bool is_level(const T* slopes) const {
+    bool level = true;
+    for (int64_t j = 0; j < rows_.slopes(); ++j) level &= slopes[j] == T(0);
+    return level;
   }
 
   FASTLOSS_HOST_DEVICE void read(int64_t row, T* scratch, const T** x) const {
@@ -249,7 +262,7 @@ class RowwiseCpu {
   }
 
   // Zeros to add gradients to; returns the scratch that is left.
-  FASTLOSS_HOST_DEVICE T* begin(const Sink<T> (&gradients)[kOperands], int64_t row, T* scratch,
+  FASTLOSS_HOST_DEVICE T* zeros(const Sink<T> (&gradients)[kOperands], int64_t row, T* scratch,
                                 T** out) const {
     for (int o = 0; o < kOperands; ++o) {
       out[o] = nullptr;

@@ -1,6 +1,7 @@
 // Rows against rows: distances and losses equal their definitions, value and derivatives, by dual
 // numbers; rows that take no part are never read; tasks, types and missing gradients change
 // nothing.
+#include <limits>
 #include <random>
 #include <tuple>
 #include <vector>
@@ -128,6 +129,19 @@ void test_edges_of_distances(double small, double large) {
     poisoned[d - 1] = static_cast<T>(std::nan(""));
     CHECK(std::isnan(between.measure(poisoned.data(), y.data(), d).distance));
     CHECK(std::isnan(between.measure(poisoned.data(), x.data(), d).distance));
+    // The shortest rows that there are.
+    std::vector<T> short_x(d), short_y(d);
+    for (int64_t k = 0; k < d; ++k) {
+      short_x[k] = x[k] * std::numeric_limits<T>::denorm_min();
+      short_y[k] = y[k] * std::numeric_limits<T>::denorm_min();
+    }
+    for (const auto& other : {x, short_y}) {
+      CHECK(std::isfinite(gradients(between, short_x.data(), other.data())));
+      for (int64_t k = 0; k < d; ++k) {
+        CHECK(std::isfinite(static_cast<double>(dx[k])));
+        CHECK(std::isfinite(static_cast<double>(dy[k])));
+      }
+    }
     // Homogeneous ones: distances grow with the rows, gradients do not; cosine the other way round.
     if (kind == Distance::kSquaredEuclidean || kind == Distance::kDot) continue;
     const double one = gradients(between, x.data(), y.data());

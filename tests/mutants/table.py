@@ -298,8 +298,8 @@ MUTANTS = (
     (
         "rows at the ends of the range are not scaled",
         ROW_DISTANCE,
-        "pair.unit = unit_of(largest_difference(x, y, d));",
-        "pair.unit = 1;",
+        "pair.delta.unit = unit_of(largest_difference(x, y, d));",
+        "",
     ),
     (
         "dissimilar pairs attract",
