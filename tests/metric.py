@@ -51,7 +51,7 @@ SIZES = (
     MetricSize(61, 17, offset=100.0),
 )
 SMALL = MetricSize(4, 3, 2)
-LARGE = MetricSize(4096, 128, 2)
+LARGE = MetricSize(4096, 128, 1)
 THREAD_SIZES = ((1200, 0), (3, 0))
 
 
@@ -59,12 +59,11 @@ def draw(generator, dtype, size):
     """Positives near their anchors, some rows equal; skewed features, nothing symmetric."""
     n, d, h, scale, offset = size
 
-    def normal(*dims):
-        return torch.randn(dims, generator=generator, dtype=torch.float64)
+    skew = 0.1 * torch.linspace(-1, 1, d, dtype=torch.float64)
 
     def features(*dims):
-        x = normal(*dims)
-        return (x + 0.2 * x.square() + 0.1 * torch.linspace(-1, 1, d)) / math.sqrt(max(d, 1))
+        x = torch.randn(dims, generator=generator).double()
+        return x.addcmul_(x, x, value=0.2).add_(skew).div_(math.sqrt(max(d, 1)))
 
     anchor = features(n, d)
     positive, negative = features(n, d) + 0.5 * anchor, features(n, d)
@@ -73,7 +72,8 @@ def draw(generator, dtype, size):
         "anchor": anchor, "positive": positive, "negative": negative, "negatives": negatives,
         "x1": anchor, "x2": positive + 0.3 * negative,
     }  # fmt: skip
-    rows = {name: x * scale + offset for name, x in rows.items()}
+    if (scale, offset) != (1, 0):
+        rows = {name: x * scale + offset for name, x in rows.items()}
     weights = torch.rand(n, generator=generator, dtype=torch.float64) + 0.1
     weights[1::5] = 0
     unread = (weights == 0)[:, None]
