@@ -33,6 +33,7 @@ from .cases import (
     IN_BATCH,
     LIMIT,
     LISTS,
+    METRIC,
     ONE_SET,
     ROWS,
     WORKSPACE,
@@ -47,7 +48,9 @@ Result = (
 )  # (loss,) or (loss, gradients...); None where nothing is computed
 Loss = Callable[..., Tensor]  # of the differentiated operands, in the order of their inputs
 
-DIFFERENTIATED = ("query", "key", "scores", "positive", "negative", "input")
+DIFFERENTIATED = (
+    *("query", "key", "scores", "anchor", "positive", "negative", "input", "x1", "x2"),
+)
 
 KEY_BLOCKS = (4096, 16_384, 65_536)
 MANY_KEYS = 256 << 20  # bytes of the score matrix from which blocks of keys are tried as well
@@ -114,10 +117,12 @@ def of(case: Case) -> dict[str, Side]:
 
 
 def _family(case: Case) -> Any:
-    from . import lists, pointwise, rows
+    from . import lists, metric, pointwise, rows
 
     if case.loss in LISTS:
         return lists
+    if case.loss in METRIC:
+        return metric
     return rows if case.loss in ROWS else pointwise
 
 

@@ -36,6 +36,7 @@ from .contrastive import (
     siglip_loss,
     sup_con,
 )
+from .metric import contrastive_loss, labelled_triplet_loss, triplet_margin_loss
 from .pointwise import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -58,12 +59,14 @@ __all__ = [
     "bpr_loss",
     "build_info",
     "clip_loss",
+    "contrastive_loss",
     "cross_entropy",
     "hinge_loss",
     "in_batch_bpr_loss",
     "in_batch_hinge_loss",
     "info_nce",
     "kl_div_with_logits",
+    "labelled_triplet_loss",
     "linear_cross_entropy",
     "listnet_loss",
     "nn",
@@ -76,6 +79,7 @@ __all__ = [
     "sampled_softmax_loss",
     "siglip_loss",
     "sup_con",
+    "triplet_margin_loss",
     "workspace_limit",
 ]
 

@@ -11,12 +11,14 @@ import cases_binary_cross_entropy
 import cases_binary_cross_entropy_with_logits
 import cases_bpr_loss
 import cases_clip_loss
+import cases_contrastive_loss
 import cases_cross_entropy
 import cases_hinge_loss
 import cases_in_batch_bpr_loss
 import cases_in_batch_hinge_loss
 import cases_info_nce
 import cases_kl_div_with_logits
+import cases_labelled_triplet_loss
 import cases_linear_cross_entropy
 import cases_listnet_loss
 import cases_nt_xent
@@ -27,18 +29,21 @@ import cases_ranknet_loss
 import cases_sampled_softmax_loss
 import cases_siglip_loss
 import cases_sup_con
+import cases_triplet_margin_loss
 
 CASES = (
     cases_binary_cross_entropy.CASE,
     cases_binary_cross_entropy_with_logits.CASE,
     cases_bpr_loss.CASE,
     cases_clip_loss.CASE,
+    cases_contrastive_loss.CASE,
     cases_cross_entropy.CASE,
     cases_hinge_loss.CASE,
     cases_in_batch_bpr_loss.CASE,
     cases_in_batch_hinge_loss.CASE,
     cases_info_nce.CASE,
     cases_kl_div_with_logits.CASE,
+    cases_labelled_triplet_loss.CASE,
     cases_linear_cross_entropy.CASE,
     cases_listnet_loss.CASE,
     cases_nt_xent.CASE,
@@ -49,5 +54,6 @@ CASES = (
     cases_sampled_softmax_loss.CASE,
     cases_sup_con.CASE,
     cases_siglip_loss.CASE,
+    cases_triplet_margin_loss.CASE,
 )
 PAIRWISE = tuple(case for case in CASES if case.is_pairwise)

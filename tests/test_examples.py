@@ -92,4 +92,5 @@ def test_views_differ(monkeypatch):
     assert torch.equal(augment(image), first)
     assert first.shape == image.shape
     assert not torch.isclose(first, second).all(dim=(1, 2, 3)).any()
-    assert first.min() >= 0 and first.max() <= 1
+    assert first.min() >= 0
+    assert first.max() <= 1

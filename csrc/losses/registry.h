@@ -1,6 +1,6 @@
 // Every pairwise loss, one line each: X(stem, functor). The engine instantiates itself for these.
-// The losses of scores are instantiated where their engines meet torch
-// (engines/pointwise_torch.cpp, engines/sampled_torch.cpp).
+// The losses of scores, and those of rows against rows, are instantiated where their engines meet
+// torch (engines/pointwise_torch.cpp, engines/sampled_torch.cpp, engines/rowwise_torch.cpp).
 #pragma once
 
 #include "losses/clip_loss.h"

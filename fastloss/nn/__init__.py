@@ -8,6 +8,7 @@ from .contrastive import (
     LinearCrossEntropyLoss,
     SigLIPLoss,
 )
+from .metric import ContrastiveLoss, LabelledTripletLoss, TripletMarginLoss
 from .one_set import NTXentLoss, SupConLoss
 from .pointwise import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, KLDivWithLogitsLoss
 from .ranking import ListNetLoss, PairwiseHingeLoss, RankNetLoss
@@ -18,12 +19,14 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BPRLoss",
     "CLIPLoss",
+    "ContrastiveLoss",
     "CrossEntropyLoss",
     "HingeLoss",
     "InBatchBPRLoss",
     "InBatchHingeLoss",
     "InfoNCELoss",
     "KLDivWithLogitsLoss",
+    "LabelledTripletLoss",
     "LinearCrossEntropyLoss",
     "ListNetLoss",
     "NTXentLoss",
@@ -33,4 +36,5 @@ __all__ = [
     "SampledSoftmaxLoss",
     "SigLIPLoss",
     "SupConLoss",
+    "TripletMarginLoss",
 ]

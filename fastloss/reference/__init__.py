@@ -17,6 +17,7 @@ from .contrastive import (
     siglip_loss,
     sup_con,
 )
+from .metric import contrastive_loss, labelled_triplet_loss, triplet_margin_loss
 from .pointwise import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -38,12 +39,14 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "bpr_loss",
     "clip_loss",
+    "contrastive_loss",
     "cross_entropy",
     "hinge_loss",
     "in_batch_bpr_loss",
     "in_batch_hinge_loss",
     "info_nce",
     "kl_div_with_logits",
+    "labelled_triplet_loss",
     "linear_cross_entropy",
     "listnet_loss",
     "nt_xent",
@@ -54,4 +57,5 @@ __all__ = [
     "sampled_softmax_loss",
     "siglip_loss",
     "sup_con",
+    "triplet_margin_loss",
 ]

@@ -33,6 +33,9 @@ SWEEP = "csrc/engines/pair_sweep.h"
 SELF_STATES = "csrc/engines/self_cpu_states.inl"
 SELF_GRADIENT = "csrc/engines/self_cpu_gradient.inl"
 SUP_CON = "csrc/losses/sup_con.h"
+ROW_DISTANCE = "csrc/engines/row_distance.h"
+ROWWISE = "csrc/engines/rowwise_cpu.h"
+CONTRASTIVE = "csrc/losses/contrastive_loss.h"
 OP = "fastloss/_pairwise.py"
 REFERENCE = "fastloss/reference/contrastive/info_nce.py"
 
@@ -396,4 +399,29 @@ MUTANTS = (
         "log1p((state.positives - T(1)) + state.others)",
         "log1p((state.positives + state.others) - T(1))",
     ),
+    (
+        "a negative is pulled",
+        ROWWISE,
+        "add(to.pair, -slope,",
+        "add(to.pair, slope,",
+    ),
+    (
+        "slope of a norm with its own power",
+        ROW_DISTANCE,
+        "power = p - 1, distance",
+        "power = p, distance",
+    ),
+    (
+        "rows at the ends of the range are not scaled",
+        ROW_DISTANCE,
+        "pair.delta.unit = unit_of(largest_difference(x, y, d));",
+        "",
+    ),
+    (
+        "dissimilar pairs attract",
+        CONTRASTIVE,
+        "{gap * gap, T(-2) * gap}",
+        "{gap * gap, T(2) * gap}",
+    ),
+    ("rows of weight 0 are read", ROWWISE, "if (weight == 0) {", "if (false) {"),
 )
