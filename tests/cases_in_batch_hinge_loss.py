@@ -30,8 +30,8 @@ def edges():
         key = torch.tensor([[1, 1], [3, 0], [0, 2], [1, 1], [5, 0], [-1, 0]], dtype=dtype)
         return {"query": query, "key": key, "margin": 1.0}
 
-    # Excesses over the kink: 1, 2, 1, 3, −3 of s_00 = 3; 0, −1, 0, 1, 1 of s_11 = 0; 3, 8, 3, 14, −4
-    # of s_22 = 2. At equality a pair has neither loss nor gradient.
+    # 1 − s_ii + s_ij: 1, 2, 1, 3, −3 with s_00 = 3; 0, −1, 0, 1, 1 with s_11 = 0; 3, 8, 3, 14, −4
+    # with s_22 = 2. At equality a pair has neither loss nor gradient.
     yield Edge("pairs at the kink", whole_numbers, rows=[7.0, 2.0, 28.0])
 
 

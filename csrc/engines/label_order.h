@@ -14,7 +14,7 @@ namespace fastloss {
 
 // Loops over items run to whole multiples of this, so that they have no scalar rest: arrays are
 // padded with zeros and what lies beyond the end is discarded by a comparison.
-constexpr int32_t kLanes = 16;
+constexpr int32_t kItemStep = 16;
 
 template <class T>
 class LabelOrder {
@@ -42,7 +42,7 @@ class LabelOrder {
     }
   }
 
-  // In this order; the arrays may be read to the next multiple of kLanes and kLanes further.
+  // In this order; the arrays may be read to the next multiple of kItemStep and kItemStep further.
   const ListItems<T>& items() const { return ordered_; }
   // Place of an item in the original order.
   int64_t original(int64_t i) const { return order_[i]; }
@@ -82,7 +82,9 @@ class LabelOrder {
  private:
   static constexpr int64_t kLevels = 32;
 
-  int64_t padded() const { return (count_ + 2 * kLanes - 1) / kLanes * kLanes + kLanes; }
+  int64_t padded() const {
+    return (count_ + 2 * kItemStep - 1) / kItemStep * kItemStep + kItemStep;
+  }
 
   // A few distinct labels: one vectorised pass a level finds them, a counting sort does the rest.
   // Returns false if there are more than kLevels.

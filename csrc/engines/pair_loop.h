@@ -82,9 +82,9 @@ class PairLoop {
 
   // 0, 1, 2, …
   struct Indices {
-    T value[kCols + kLanes] = {};
+    T value[kCols + kItemStep] = {};
     constexpr Indices() {
-      for (int32_t i = 0; i < kCols + kLanes; ++i) value[i] = static_cast<T>(i);
+      for (int32_t i = 0; i < kCols + kItemStep; ++i) value[i] = static_cast<T>(i);
     }
   };
   static constexpr Indices kIndices{};
@@ -94,7 +94,7 @@ class PairLoop {
 
   template <bool kGradient>
   FASTLOSS_HOST_DEVICE double run(const Tile& tile) const {
-    T column[kCols + kLanes] = {};
+    T column[kCols + kItemStep] = {};
     const PairRules& rules = loss_.rules;
     const int64_t stop = tile.col + kCols;
     double total = 0;
@@ -141,7 +141,7 @@ class PairLoop {
     const auto limit = static_cast<T>(count);
     const T* __restrict const index = kIndices.value;
     // Beyond `count` lie items of the row's own label or a higher one, with factor 0.
-    const int32_t width = finite_ ? (count + kLanes - 1) & ~(kLanes - 1) : count;
+    const int32_t width = finite_ ? (count + kItemStep - 1) & ~(kItemStep - 1) : count;
     T value = 0, slope = 0;
 #pragma omp simd reduction(+ : value, slope)
     for (int32_t j = 0; j < width; ++j) {

@@ -44,35 +44,31 @@ void PairwiseCpu<Loss, S>::chunk_coefficients(const Chunk& chunk, const RowGrad&
                                               Accumulators& acc) {
   State* const spans = acc.spans.data();
   const int64_t capacity = acc.capacity;
-  chunk_tiles(chunk, acc,
-              [=, this, &row_grad](int64_t panel, int64_t row, T* __restrict span)
-                  FASTLOSS_SIMD_LOOP {
-                    const int64_t width = panel_width(panel);
-                    const T* __restrict cols = operands_.key_statistic.data() + panel * cols_;
-                    const T factor = row_grad(row);
-                    T dscore[kMaxTileCols];
-                    spans[(panel - chunk.panel) * capacity + row - chunk.row] =
-                        slopes(row, span, width, dscore);
-                    if (!is_distance(in_.similarity)) {
+  const auto turn = [=, this, &row_grad](int64_t panel, int64_t row,
+                                         T* __restrict span) FASTLOSS_SIMD_LOOP {
+    const int64_t width = panel_width(panel);
+    const T* __restrict cols = operands_.key_statistic.data() + panel * cols_;
+    const Similarity kind = in_.similarity;
+    const T factor = row_grad(row), scale = in_.scale;
+    T dscore[kMaxTileCols];
+    spans[(panel - chunk.panel) * capacity + row - chunk.row] = slopes(row, span, width, dscore);
+    if (!is_distance(kind)) {
 #pragma omp simd
-                      for (int64_t j = 0; j < width; ++j) span[j] = factor * dscore[j] * cols[j];
-                    } else {
-                      const Similarity kind = in_.similarity;
-                      const T scale = in_.scale;
+      for (int64_t j = 0; j < width; ++j) span[j] = factor * dscore[j] * cols[j];
+    } else {
 #pragma omp simd
-                      for (int64_t j = 0; j < width; ++j) {
-                        span[j] = coefficient(kind, scale, span[j], cols[j], factor * dscore[j]);
-                      }
-                    }
-                    if constexpr (!Loss::kTargetFirst) {
-                      const int64_t j = in_.target[row] - panel * cols_;
-                      if (j >= 0 && j < width) {
-                        const T dtarget = finish_row(row, State{}).dtarget;
-                        span[j] = coefficient(in_.similarity, in_.scale, target_similarity_[row],
-                                              cols[j], factor * dtarget);
-                      }
-                    }
-                  });
+      for (int64_t j = 0; j < width; ++j) {
+        span[j] = coefficient(kind, scale, span[j], cols[j], factor * dscore[j]);
+      }
+    }
+    if constexpr (!Loss::kTargetFirst) {
+      const int64_t j = in_.target[row] - panel * cols_;
+      if (j < 0 || j >= width) return;
+      const T dtarget = finish_row(row, State{}).dtarget;
+      span[j] = coefficient(kind, scale, target_similarity_[row], cols[j], factor * dtarget);
+    }
+  };
+  chunk_tiles(chunk, acc, turn);
 }
 
 // Rows and gradients of the operands, rectangle by rectangle. `overall` is asked at the end.

@@ -235,12 +235,7 @@ MUTANTS = (
         "moment += term.derivative == T(0) ? T(0) : term.derivative",
         "moment += term.derivative",
     ),
-    (
-        "long rows summed in one go",
-        ONE_PASS_SUMS,
-        "double value = 0;",
-        "float value = 0;",
-    ),
+    ("long spans summed in one go", ONE_PASS_SUMS, "kBlock = 64;", "kBlock = 256;"),
     (
         "a row's weight not in its coefficients",
         ONE_PASS,
