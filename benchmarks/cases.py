@@ -4,7 +4,7 @@ A new loss adds its cases here and its sides (fastloss, eager, ...) in a module 
 lists. A loss of features has operands query (n, d) and key (m, d): image and text of clip_loss,
 input and linear_weight of linear_cross_entropy. A loss of scores, d = 0, has n lists of m items
 (LISTS), n rows of one positive and m negatives (ROWS), or an n x m matrix of logits or items
-(POINTWISE).
+(POINTWISE). One of rows against rows, d = 0 too, has n rows of m features (METRIC).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ POINTWISE = (
     "binary_cross_entropy",
     "hinge_loss",
 )
-LOSSES = (*FEATURES, *LISTS, *ROWS, *POINTWISE)
+METRIC = ("triplet_margin_loss", "labelled_triplet_loss", "contrastive_loss")
+LOSSES = (*FEATURES, *LISTS, *ROWS, *POINTWISE, *METRIC)
 ALL_PAIRS = LISTS[:2]  # their plain forms need m x m differences a list
 DTYPES = ("float32", "bfloat16", "float16")
 LABELS = ("binary", "graded", "continuous")  # of lists: {0, 1}, {0, ..., 4}, all different
@@ -156,7 +157,8 @@ class Case:
 
         Workspace + float32 accumulators of both gradients + the returned gradients + O(n + m), the
         last one taken as 64 bytes a row and a key. A loss of scores has no workspace, a pointwise
-        one no accumulators, and a list being worked on takes ITEM_BYTES an item. 4 MiB cover pages
+        one and one of rows against rows no accumulators, and a list being worked on takes
+        ITEM_BYTES an item. 4 MiB cover pages
         that do not grow with the problem: code touched for the first time, thread stacks, the
         matrix library's buffers.
         """
@@ -164,7 +166,9 @@ class Case:
         if self.d:
             gradients = (4 + stored) * (self.n + self.m) * self.d
             return self.workspace + gradients + 64 * (self.n + self.m) + fixed
-        gradients = (stored + (0 if self.loss in POINTWISE else 4)) * self.n * self.m
+        accumulated = 0 if self.loss in (*POINTWISE, *METRIC) else 4
+        operands = {"contrastive_loss": 2}.get(self.loss, 3) if self.loss in METRIC else 1
+        gradients = operands * (stored + accumulated) * self.n * self.m
         return gradients + 64 * self.n + (ITEM_BYTES * self.m if self.loss in LISTS else 0) + fixed
 
     @property
@@ -302,7 +306,20 @@ ROW_CASES = (
     Case("hinge_loss", 4096, 1024),
 )
 
-CASES = (*FEATURE_CASES, *LIST_CASES, *ROW_CASES)
+METRIC_CASES = (
+    Case(
+        *("triplet_margin_loss", 65_536, 128),
+        bars=(Bar(TRAIN, TORCH_OWN, 0.5),),
+        quick=True,
+        compiled=True,
+    ),
+    Case("triplet_margin_loss", 1024, 128),
+    Case("triplet_margin_loss", 65_536, 128, dtype="bfloat16"),
+    Case("labelled_triplet_loss", 65_536, 128),
+    Case("contrastive_loss", 65_536, 128),
+)
+
+CASES = (*FEATURE_CASES, *LIST_CASES, *ROW_CASES, *METRIC_CASES)
 
 IMPORT_CASE = "import fastloss"
 IMPORT_BAR = 0.050  # seconds on top of importing torch

@@ -33,6 +33,7 @@ from .contrastive import (
     pairwise_logsumexp,
     sup_con,
 )
+from .metric import contrastive_loss, labelled_triplet_loss, triplet_margin_loss
 from .pointwise import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -55,10 +56,12 @@ __all__ = [
     "bpr_loss",
     "build_info",
     "clip_loss",
+    "contrastive_loss",
     "cross_entropy",
     "hinge_loss",
     "info_nce",
     "kl_div_with_logits",
+    "labelled_triplet_loss",
     "linear_cross_entropy",
     "listnet_loss",
     "nn",
@@ -70,6 +73,7 @@ __all__ = [
     "reference",
     "sampled_softmax_loss",
     "sup_con",
+    "triplet_margin_loss",
     "workspace_limit",
 ]
 

@@ -157,6 +157,43 @@ def _register_sampled(stem: str, arguments: str, wrt: str) -> None:
     )
 
 
+def _register_rowwise(
+    stem: str, arguments: str, operands: int, distances: Callable[..., Any]
+) -> None:
+    """Register <stem>_forward and <stem>_backward of a loss of rows against rows.
+
+    Args:
+        stem: the loss.
+        arguments: the schema of its tensors and options, the operands first.
+        operands: how many of them there are, which may require grad.
+        distances: the operands → how many distances a row has.
+    """
+
+    def forward_fake(*args):  # type: ignore[no-untyped-def]
+        *given, reduction = args
+        first = given[0]
+        n, dtype = first.shape[0], torch.promote_types(first.dtype, torch.float32)
+        return (
+            first.new_empty((n,) if reduction == "none" else (), dtype=dtype),
+            first.new_empty((n, distances(*given[:operands])), dtype=dtype),
+        )
+
+    def backward_fake(grad_loss, saved, *args):  # type: ignore[no-untyped-def]
+        *given, _, wanted = args
+        return tuple(
+            operand.new_empty(operand.shape if want else (0,))
+            for operand, want in zip(given[:operands], wanted, strict=True)
+        )
+
+    _register(f"{stem}_forward", f"({arguments}, str reduction) -> (Tensor, Tensor)", forward_fake)
+    _register(
+        f"{stem}_backward",
+        f"(Tensor grad_loss, Tensor saved, {arguments}, str reduction, bool[] wanted)"
+        f" -> ({', '.join(['Tensor'] * operands)})",
+        backward_fake,
+    )
+
+
 def _without_classes(input: Tensor) -> tuple[int, ...]:
     return (*input.shape[:1], *input.shape[2:]) if input.dim() > 1 else ()
 
@@ -303,4 +340,24 @@ _register_sampled(
     "Tensor positive, Tensor negative, Tensor? positive_log_q, Tensor? negative_log_q, "
     "Tensor? negative_where, Tensor? weights, Tensor? temperature_tensor, float temperature",
     wrt="positive negative temperature_tensor",
+)
+_register_rowwise(
+    "contrastive_loss",
+    "Tensor x1, Tensor x2, Tensor label, float margin, int similar_label, str negative_term, "
+    "float scale, str similarity",
+    operands=2,
+    distances=lambda *_: 1,
+)
+_register_rowwise(
+    "labelled_triplet_loss",
+    "Tensor anchor, Tensor positive, Tensor negative, Tensor label, float margin, str hinge",
+    operands=3,
+    distances=lambda *_: 1,
+)
+_register_rowwise(
+    "triplet_margin_loss",
+    "Tensor anchor, Tensor positive, Tensor negative, Tensor? weights, float margin, "
+    "str similarity, float p, float eps, bool swap, str hinge",
+    operands=3,
+    distances=lambda anchor, positive, negative: negative.shape[1],
 )

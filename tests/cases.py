@@ -11,10 +11,12 @@ import cases_binary_cross_entropy
 import cases_binary_cross_entropy_with_logits
 import cases_bpr_loss
 import cases_clip_loss
+import cases_contrastive_loss
 import cases_cross_entropy
 import cases_hinge_loss
 import cases_info_nce
 import cases_kl_div_with_logits
+import cases_labelled_triplet_loss
 import cases_linear_cross_entropy
 import cases_listnet_loss
 import cases_nt_xent
@@ -24,16 +26,19 @@ import cases_pairwise_margin_loss
 import cases_ranknet_loss
 import cases_sampled_softmax_loss
 import cases_sup_con
+import cases_triplet_margin_loss
 
 CASES = (
     cases_binary_cross_entropy.CASE,
     cases_binary_cross_entropy_with_logits.CASE,
     cases_bpr_loss.CASE,
     cases_clip_loss.CASE,
+    cases_contrastive_loss.CASE,
     cases_cross_entropy.CASE,
     cases_hinge_loss.CASE,
     cases_info_nce.CASE,
     cases_kl_div_with_logits.CASE,
+    cases_labelled_triplet_loss.CASE,
     cases_linear_cross_entropy.CASE,
     cases_listnet_loss.CASE,
     cases_nt_xent.CASE,
@@ -43,5 +48,6 @@ CASES = (
     cases_ranknet_loss.CASE,
     cases_sampled_softmax_loss.CASE,
     cases_sup_con.CASE,
+    cases_triplet_margin_loss.CASE,
 )
 PAIRWISE = tuple(case for case in CASES if case.is_pairwise)

@@ -8,6 +8,8 @@ FUNCTIONS = {
         reduction="mean")""",
     "clip_loss": """(image, text, *, logit_scale=100.0, logit_bias=None, similarity="cosine",
         key_ids=None, label_smoothing=0.0, weights=None, group=None, reduction="mean")""",
+    "contrastive_loss": """(x1, x2, label, *, margin=1.0, similar_label=1,
+        negative_term="margin_minus_d_sq", scale=0.5, similarity="euclidean", reduction="mean")""",
     "cross_entropy": """(input, target, *, weight=None, ignore_index=-100, label_smoothing=0.0,
         reduction="mean")""",
     "hinge_loss": """(scores, labels, *, weights=None, reduction="mean")""",
@@ -16,6 +18,8 @@ FUNCTIONS = {
         decoupled=False, weights=None, group=None, reduction="mean")""",
     "kl_div_with_logits": """(input, target, *, direction="forward", log_target=False,
         reduction="batchmean")""",
+    "labelled_triplet_loss": """(anchor, positive, negative, label, *, margin=1.0, hinge="relu",
+        reduction="mean")""",
     "linear_cross_entropy": """(input, linear_weight, target, *, linear_bias=None, weight=None,
         ignore_index=-100, label_smoothing=0.0, reduction="mean")""",
     "listnet_loss": """(scores, labels, *, target="softmax", label_temperature=1.0, gain="exp2",
@@ -36,6 +40,8 @@ FUNCTIONS = {
         negative_log_q=None, negative_where=None, weights=None, reduction="mean")""",
     "sup_con": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None, temperature=0.07,
         similarity="cosine", weights=None, group=None, reduction="mean")""",
+    "triplet_margin_loss": """(anchor, positive, negative, *, margin=1.0, similarity="euclidean",
+        p=2.0, eps=0.0, swap=False, hinge="relu", weights=None, reduction="mean")""",
 }
 
 # Constructor and forward.
@@ -54,6 +60,11 @@ MODULES = {
         similarity="cosine", label_smoothing=0.0, group=None, reduction="mean")""",
         """(image, text, *, logit_bias=None, key_ids=None, weights=None)""",
     ),
+    "ContrastiveLoss": (
+        """(*, margin=1.0, similar_label=1, negative_term="margin_minus_d_sq", scale=0.5,
+        similarity="euclidean", reduction="mean")""",
+        """(x1, x2, label)""",
+    ),
     "CrossEntropyLoss": (
         """(*, ignore_index=-100, label_smoothing=0.0, reduction="mean")""",
         """(input, target, *, weight=None)""",
@@ -68,6 +79,10 @@ MODULES = {
     "KLDivWithLogitsLoss": (
         """(*, direction="forward", log_target=False, reduction="batchmean")""",
         """(input, target)""",
+    ),
+    "LabelledTripletLoss": (
+        """(*, margin=1.0, hinge="relu", reduction="mean")""",
+        """(anchor, positive, negative, label)""",
     ),
     "LinearCrossEntropyLoss": (
         """(*, ignore_index=-100, label_smoothing=0.0, reduction="mean")""",
@@ -104,5 +119,10 @@ MODULES = {
         """(temperature=0.07, learnable=False, *, similarity="cosine", group=None,
         reduction="mean")""",
         """(embeddings, labels, *, ref_embeddings=None, ref_labels=None, weights=None)""",
+    ),
+    "TripletMarginLoss": (
+        """(*, margin=1.0, similarity="euclidean", p=2.0, eps=0.0, swap=False, hinge="relu",
+        reduction="mean")""",
+        """(anchor, positive, negative, *, weights=None)""",
     ),
 }

@@ -1,6 +1,7 @@
 """The losses as modules: options in the constructor, tensors in ``forward``."""
 
 from .contrastive import CLIPLoss, InfoNCELoss, LinearCrossEntropyLoss, NTXentLoss, SupConLoss
+from .metric import ContrastiveLoss, LabelledTripletLoss, TripletMarginLoss
 from .pointwise import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, KLDivWithLogitsLoss
 from .ranking import ListNetLoss, PairwiseHingeLoss, RankNetLoss
 from .retrieval import BPRLoss, HingeLoss, PairwiseMarginLoss, SampledSoftmaxLoss
@@ -10,10 +11,12 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BPRLoss",
     "CLIPLoss",
+    "ContrastiveLoss",
     "CrossEntropyLoss",
     "HingeLoss",
     "InfoNCELoss",
     "KLDivWithLogitsLoss",
+    "LabelledTripletLoss",
     "LinearCrossEntropyLoss",
     "ListNetLoss",
     "NTXentLoss",
@@ -22,4 +25,5 @@ __all__ = [
     "RankNetLoss",
     "SampledSoftmaxLoss",
     "SupConLoss",
+    "TripletMarginLoss",
 ]

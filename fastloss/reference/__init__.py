@@ -14,6 +14,7 @@ from .contrastive import (
     pairwise_logsumexp,
     sup_con,
 )
+from .metric import contrastive_loss, labelled_triplet_loss, triplet_margin_loss
 from .pointwise import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -35,10 +36,12 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "bpr_loss",
     "clip_loss",
+    "contrastive_loss",
     "cross_entropy",
     "hinge_loss",
     "info_nce",
     "kl_div_with_logits",
+    "labelled_triplet_loss",
     "linear_cross_entropy",
     "listnet_loss",
     "nt_xent",
@@ -48,4 +51,5 @@ __all__ = [
     "ranknet_loss",
     "sampled_softmax_loss",
     "sup_con",
+    "triplet_margin_loss",
 ]

@@ -25,6 +25,9 @@ KL = "csrc/losses/kl_div_with_logits.h"
 SOFTMAX_ROW = "csrc/losses/softmax_row.h"
 POINTWISE = "csrc/engines/pointwise_cpu.h"
 SWEEP = "csrc/engines/pair_sweep.h"
+ROW_DISTANCE = "csrc/engines/row_distance.h"
+ROWWISE = "csrc/engines/rowwise_cpu.h"
+CONTRASTIVE = "csrc/losses/contrastive_loss.h"
 OP = "fastloss/_pairwise.py"
 REFERENCE = "fastloss/reference/contrastive/info_nce.py"
 
@@ -280,4 +283,29 @@ MUTANTS = (
         "gap = (gap - mass * distance)",
     ),
     ("upstream gradients of elements ignored", POINTWISE, "out[i] *= each[i];", "out[i] *= T(1);"),
+    (
+        "a negative is pulled",
+        ROWWISE,
+        "add(to.pair, -slope,",
+        "add(to.pair, slope,",
+    ),
+    (
+        "slope of a norm with its own power",
+        ROW_DISTANCE,
+        "power = p - 1, distance",
+        "power = p, distance",
+    ),
+    (
+        "rows at the ends of the range are not scaled",
+        ROW_DISTANCE,
+        "pair.unit = unit_of(largest_difference(x, y, d));",
+        "pair.unit = 1;",
+    ),
+    (
+        "dissimilar pairs attract",
+        CONTRASTIVE,
+        "{gap * gap, T(-2) * gap}",
+        "{gap * gap, T(2) * gap}",
+    ),
+    ("rows of weight 0 are read", ROWWISE, "if (weight == 0) {", "if (false) {"),
 )
