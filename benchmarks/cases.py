@@ -2,7 +2,8 @@
 
 A new loss adds its cases here and its sides (fastloss, eager, ...) in a module that `sides.py`
 lists. A loss of features has operands query (n, d) and key (m, d): image and text of clip_loss,
-input and linear_weight of linear_cross_entropy. A loss of scores, d = 0, has n lists of m items
+input and linear_weight of linear_cross_entropy; a loss of one set (ONE_SET) has n = m rows. A loss
+of scores, d = 0, has n lists of m items
 (LISTS), n rows of one positive and m negatives (ROWS), or an n x m matrix of logits or items
 (POINTWISE). One of rows against rows, d = 0 too, has n rows of m features (METRIC).
 """
@@ -18,7 +19,8 @@ FORWARD = "forward"
 TRAIN = "forward+backward"
 MODES = (FORWARD, TRAIN)
 
-FEATURES = ("info_nce", "clip_loss", "linear_cross_entropy", "pairwise_logsumexp")
+ONE_SET = ("nt_xent", "sup_con")
+FEATURES = ("info_nce", "clip_loss", "linear_cross_entropy", "pairwise_logsumexp", *ONE_SET)
 LISTS = ("ranknet_loss", "pairwise_hinge_loss", "listnet_loss")
 ROWS = ("bpr_loss", "pairwise_margin_loss", "sampled_softmax_loss")
 POINTWISE = (
@@ -152,6 +154,10 @@ class Case:
         return 4 * self.n * self.m * (self.m if self.loss in ALL_PAIRS else 1)
 
     @property
+    def operand_rows(self) -> int:
+        return self.n if self.loss in ONE_SET else self.n + self.m
+
+    @property
     def bound_bytes(self) -> int:
         """The promised bound on fastloss's peak extra memory in TRAIN.
 
@@ -164,7 +170,9 @@ class Case:
         """
         fixed, stored = 4 << 20, 2 if self.half else 4
         if self.d:
-            gradients = (4 + stored) * (self.n + self.m) * self.d
+            gradients = (4 + stored) * self.operand_rows * self.d
+            if self.loss == "nt_xent":  # both views side by side
+                gradients += stored * self.n * self.d
             return self.workspace + gradients + 64 * (self.n + self.m) + fixed
         accumulated = 0 if self.loss in (*POINTWISE, *METRIC) else 4
         operands = {"contrastive_loss": 2}.get(self.loss, 3) if self.loss in METRIC else 1
@@ -202,6 +210,18 @@ def _half(loss: str, n: int, m: int, d: int, dtype: str, **options: Any) -> Case
         if d == 512 and n >= 4096:
             bars += (Bar(FORWARD, LIMIT, 0.25 if n >= 8192 else 0.36, needs=AMX),)
     return Case(loss, n, m, d, dtype=dtype, bars=bars, **options)
+
+
+def _one_set(loss: str, limit: float, **options: Any) -> list[Case]:
+    """Rows against each other; three products are what two sets of that size take."""
+    options["similarity"] = "cosine"
+    sizes = (256, 512)
+    cases = [Case(loss, 8192, 8192, d, bars=(Bar(TRAIN, LIMIT, limit),), **options) for d in sizes]
+    return [
+        Case(loss, 2048, 2048, 128, quick=True, compiled=True, **options),
+        *cases,
+        _half(loss, 8192, 8192, 256, "bfloat16", **options),
+    ]
 
 
 def _long_list(loss: str, labels: str, bars: tuple[Bar, ...], power: int = 1) -> list[Case]:
@@ -261,6 +281,8 @@ FEATURE_CASES = (
     Case("pairwise_logsumexp", 4096, 4096, 128, quick=True),
     Case("pairwise_logsumexp", 16_384, 16_384, 128),
     _half("pairwise_logsumexp", 4096, 4096, 128, "bfloat16"),
+    *_one_set("nt_xent", 0.72, temperature=0.5),
+    *_one_set("sup_con", 0.78),
 )
 
 LIST_CASES = (
@@ -344,6 +366,6 @@ def grid(
                 cases += [Case(loss, rows, keys, dtype=dtype, labels=kind) for kind in labels]
             elif loss not in FEATURES:
                 cases.append(Case(loss, rows, keys, dtype=dtype))
-            elif keys == rows or loss in FEATURES[2:] or (loss == "info_nce" and keys > rows):
+            elif keys == rows or loss in FEATURES[2:4] or (loss == "info_nce" and keys > rows):
                 cases += [Case(loss, rows, keys, features, dtype=dtype) for features in d]
     return cases

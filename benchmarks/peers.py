@@ -1,6 +1,7 @@
 """Packages that a user might pick instead: sides where they are installed, skipped where not.
 
-On the CPU: pykeops (a lazy log-sum-exp), info-nce-pytorch, open_clip's loss, allRank's losses, and
+On the CPU: pykeops (a lazy log-sum-exp), info-nce-pytorch, open_clip's loss, lightly's NT-Xent,
+pytorch-metric-learning's NT-Xent and SupCon, allRank's losses, and
 those of rax, which JAX compiles and runs on all cores whatever `--threads` says. On CUDA also
 memeff, Inf-CL, cut-cross-entropy and Liger's fused linear cross-entropy (not verified on hardware).
 """
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from .cases import ALLRANK, FORWARD, LISTS, RAX, Case
+from .cases import ALLRANK, FORWARD, LISTS, ONE_SET, RAX, Case
 from .lists import require_time
 from .sides import (
     Inputs,
@@ -30,6 +31,7 @@ from .sides import (
 )
 
 KEOPS_LIMIT = 1 << 31  # n · m · d; beyond, a call takes many seconds on a CPU
+METRIC_LEARNING = "pytorch-metric-learning"
 ALLRANK_LIMIT = 1 << 24  # pairs of all lists, whose indices it lists in Python
 
 Factory = Callable[[Case, Inputs, Any], Loss]
@@ -57,6 +59,11 @@ def sides(case: Case) -> dict[str, Side]:
         peers[ALLRANK] = _peer("allrank.models.losses", _allrank, matrices=4)
     if case.loss in LISTS and case.power == 1 and case.device == "cpu" and case.full:
         peers[RAX] = Side(_rax, compiles=True)
+    if case.loss == "nt_xent" and case.similarity == "cosine":
+        peers["lightly"] = _peer("lightly.loss", _lightly)
+    if case.loss in ONE_SET and case.similarity == "cosine":
+        # Masks and products of masks and scores, all n × n.
+        peers[METRIC_LEARNING] = _peer("pytorch_metric_learning.losses", _metric_learning, 4)
     if case.loss == "linear_cross_entropy" and case.device == "cuda":
         peers["cut-cross-entropy"] = _peer("cut_cross_entropy", _cut_cross_entropy, matrices=0)
         peers["Liger"] = _peer("liger_kernel.transformers.functional", _liger, matrices=0)
@@ -122,6 +129,20 @@ def _open_clip(case: Case, inputs: Inputs, module: Any) -> Loss:
     clip = module.ClipLoss()
     scale = torch.tensor(1 / case.temperature, device=case.device)
     return lambda image, text: clip(image, text, scale)
+
+
+def _lightly(case: Case, inputs: Inputs, module: Any) -> Loss:
+    loss = module.NTXentLoss(temperature=case.temperature)
+    return lambda rows: loss(*rows.chunk(2))
+
+
+def _metric_learning(case: Case, inputs: Inputs, module: Any) -> Loss:
+    if case.loss == "sup_con":
+        loss, labels = module.SupConLoss(temperature=case.temperature), inputs["labels"]
+    else:
+        loss = module.NTXentLoss(temperature=case.temperature)
+        labels = torch.arange(case.n, device=case.device) % (case.n // 2)
+    return lambda rows: loss(rows, labels)
 
 
 def _memeff(case: Case, inputs: Inputs, module: Any) -> Loss:

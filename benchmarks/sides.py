@@ -25,7 +25,19 @@ from torch import Tensor
 
 import fastloss
 
-from .cases import FASTLOSS, FEATURES, FLOAT32, FORWARD, LIMIT, LISTS, METRIC, ROWS, WORKSPACE, Case
+from .cases import (
+    FASTLOSS,
+    FEATURES,
+    FLOAT32,
+    FORWARD,
+    LIMIT,
+    LISTS,
+    METRIC,
+    ONE_SET,
+    ROWS,
+    WORKSPACE,
+    Case,
+)
 from .memory import available_bytes
 
 Inputs = dict[str, Tensor]
@@ -76,10 +88,21 @@ class Side:
 
 def of(case: Case) -> dict[str, Side]:
     """Name → side, for one case."""
-    from . import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp, peers
+    from . import (
+        clip_loss,
+        info_nce,
+        linear_cross_entropy,
+        nt_xent,
+        pairwise_logsumexp,
+        peers,
+        sup_con,
+    )
 
     if case.loss in FEATURES:
-        modules = (info_nce, clip_loss, linear_cross_entropy, pairwise_logsumexp)
+        modules = (
+            *(info_nce, clip_loss, linear_cross_entropy, pairwise_logsumexp),
+            *(nt_xent, sup_con),
+        )
         of_loss = {module.__name__.rpartition(".")[2]: module.sides for module in modules}
         table = {LIMIT: Side(_products, _product_settings), **of_loss[case.loss](case)}
     else:
@@ -110,6 +133,10 @@ def inputs_of(case: Case) -> Inputs:
             for name, x in inputs.items()
         }
     query = torch.randn(case.n, case.d, generator=generator)
+    if case.loss in ONE_SET:
+        query[case.n // 2 :] += query[: case.n // 2]  # the second views
+        labels = torch.randint(100, (case.n,), generator=generator)
+        return {"query": query.to(case.device, dtype), "labels": labels.to(case.device)}
     key = torch.randn(case.m, case.d, generator=generator)
     if case.loss == "linear_cross_entropy":
         key *= 2 * case.d**-0.5  # logits with a standard deviation of 2
@@ -239,7 +266,7 @@ def _product_settings(case: Case) -> Sequence[Setting]:
 def _products(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callable[[], Result]:
     """One product for FORWARD, `case.products` for TRAIN, in blocks of keys."""
     assert setting is not None
-    query, key = inputs["query"], inputs["key"]
+    query, key = inputs["query"], inputs.get("key", inputs["query"])
     if case.device == "cpu":
         query, key = query.float(), key.float()
     block = min(setting[1], case.m)

@@ -313,7 +313,7 @@ CASE = Case(
     sizes=(
         PairSize(67, 45, 33),
         PairSize(37, 70, 70),
-        PairSize(1, 1, 1),
+        PairSize(1, 3, 2),
         PairSize(3, 2, 4),
         PairSize(16, 8, 8),
         PairSize(129, 127, 48),

@@ -108,6 +108,63 @@ def test_smaller_temperature_widens():
     assert right[-1] == pytest.approx(1.36e-4, rel=2e-3)
 
 
+# -------------------------------------------------------------------------------- nt_xent, sup_con
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean", "sqeuclidean"])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_sup_con_of_pairs_is_nt_xent(reduction, similarity):
+    n = 150  # several tiles
+    view1, view2 = normal(n, 6, seed=1), normal(n, 6, seed=2)
+    labels = torch.arange(n).repeat(2)
+    tau = torch.tensor(0.7, dtype=torch.float64)
+    shared = {"similarity": similarity, "reduction": reduction}
+
+    def sup_con(view1, view2, temperature):
+        z = torch.cat([view1, view2])
+        return fastloss.sup_con(z, labels, temperature=temperature, **shared)
+
+    def nt_xent(view1, view2, temperature):
+        return fastloss.nt_xent(view1, view2, temperature=temperature, **shared)
+
+    arguments = {"view1": view1, "view2": view2, "temperature": tau}
+    ours, theirs = (run(f, arguments, tuple(arguments)) for f in (nt_xent, sup_con))
+    assert_close(ours.loss, theirs.loss)
+    for name in arguments:
+        assert_close(ours.gradients[name], theirs.gradients[name], name)
+
+
+def test_nt_xent_is_info_nce_without_the_row_itself():
+    """Row by row, by key_ids: the row shares its target's id, and so leaves the denominator."""
+    n = 8
+    view1, view2, queue = normal(n, 5, seed=1), normal(n, 5, seed=2), normal(3, 5, seed=3)
+    z = torch.cat([view1, view2])
+    rows = fastloss.info_nce(
+        z,
+        torch.cat([z, queue]),
+        torch.arange(2 * n).roll(n),
+        key_ids=torch.cat([torch.arange(n).repeat(2), torch.arange(n, n + 3)]),
+        temperature=0.3,
+        reduction="none",
+    )
+    ours = fastloss.nt_xent(view1, view2, queue=queue, temperature=0.3, reduction="none")
+    assert_close(ours, rows)
+
+
+def test_sup_con_of_one_positive_reference_is_info_nce():
+    z, references = normal(9, 4, seed=1), normal(14, 4, seed=2)
+    target = torch.randint(14, (9,), generator=generator(4))
+    ours = fastloss.sup_con(
+        z,
+        target,
+        ref_embeddings=references,
+        ref_labels=torch.arange(14),
+        temperature=0.2,
+        reduction="none",
+    )
+    assert_close(ours, fastloss.info_nce(z, references, target, temperature=0.2, reduction="none"))
+
+
 # ------------------------------------------------------------------------- clip, linear, logsumexp
 
 

@@ -189,6 +189,83 @@ def test_info_nce_gradient_by_hand():
     assert key.grad.flatten().tolist() == pytest.approx([-3 * g / 0.5 for g in dscore], rel=1e-12)
 
 
+# -------------------------------------------------------------------------------- nt_xent, sup_con
+
+
+def four_points(dtype=torch.float64):
+    """Two items of two views; dot products 2·1, 2·3, … are distinct."""
+    return tensor([[2.0], [-1.0]], dtype=dtype), tensor([[3.0], [0.5]], dtype=dtype)
+
+
+def test_nt_xent_of_two_items():
+    view1, view2 = four_points()  # rows 2, −1, 3, ½; targets 3, ½, 2, −1
+    expected = [
+        log(exp(-2) + exp(6) + exp(1)) - 6,
+        log(exp(-2) + exp(-3) + exp(-0.5)) - -0.5,
+        log(exp(6) + exp(-3) + exp(1.5)) - 6,
+        log(exp(1) + exp(-0.5) + exp(1.5)) - -0.5,
+    ]
+    options = {"similarity": "dot", "temperature": 1.0}
+    rows = fastloss.nt_xent(view1, view2, reduction="none", **options)
+    assert rows.tolist() == pytest.approx(expected, rel=1e-12)
+    loss = fastloss.nt_xent(view1, view2, weights=tensor([1.0, 3.0]), **options)
+    weighted = expected[0] + 3 * expected[1] + expected[2] + 3 * expected[3]
+    assert loss.item() == pytest.approx(weighted / 8, rel=1e-12)
+
+
+def test_nt_xent_with_a_queue_and_decoupled():
+    view1, view2 = four_points()
+    queue = tensor([[1.0], [-0.25]], dtype=torch.float64)
+    options = {"similarity": "dot", "temperature": 0.5, "reduction": "none"}
+    rows = fastloss.nt_xent(view1, view2, queue=queue, decoupled=True, **options)
+    assert rows[0].item() == pytest.approx(log(exp(-4) + exp(2) + exp(4) + exp(-1)) - 12)
+    assert rows[3].item() == pytest.approx(log(exp(2) + exp(3) + exp(1) + exp(-0.25)) - -1)
+
+
+@pytest.mark.parametrize("loss", ["nt_xent", "sup_con"])
+def test_small_losses_of_one_set_keep_their_digits(loss):
+    """Two items whose views agree: L = log(1 + 2 e^{−2/τ}), 8.2e-9 at τ = 0.1."""
+    z = tensor([[1.0], [-1.0], [1.0], [-1.0]])
+    if loss == "nt_xent":
+        result = fastloss.nt_xent(z[:2], z[2:], temperature=0.1)
+    else:
+        result = fastloss.sup_con(z, tensor([0, 1, 0, 1]), temperature=0.1)
+    assert result.item() == pytest.approx(2 * exp(-20), rel=1e-5)
+
+
+def test_sup_con_of_four_rows():
+    z = tensor([[2.0], [-1.0], [3.0], [0.5]], dtype=torch.float64)
+    labels = tensor([7, 7, 7, -2])
+    expected = [
+        log(exp(-2) + exp(6) + exp(1)) - (-2 + 6) / 2,
+        log(exp(-2) + exp(-3) + exp(-0.5)) - (-2 - 3) / 2,
+        log(exp(6) + exp(-3) + exp(1.5)) - (6 - 3) / 2,
+        0,  # alone with its label
+    ]
+    options = {"similarity": "dot", "temperature": 1.0}
+    rows = fastloss.sup_con(z, labels, reduction="none", **options)
+    assert rows.tolist() == pytest.approx(expected, rel=1e-12)
+    mean = fastloss.sup_con(z, labels, **options)
+    assert mean.item() == pytest.approx(sum(expected) / 3, rel=1e-12)
+
+
+def test_sup_con_with_references():
+    """Every reference is a candidate, one that equals the row included; the rows are none."""
+    z = tensor([[2.0], [-1.0]], dtype=torch.float64)
+    references = tensor([[2.0], [1.0], [-3.0]], dtype=torch.float64)
+    rows = fastloss.sup_con(
+        z,
+        tensor([4, 5]),
+        ref_embeddings=references,
+        ref_labels=tensor([4, 4, 6]),
+        similarity="dot",
+        temperature=1.0,
+        reduction="none",
+    )
+    expected = [log(exp(4) + exp(2) + exp(-6)) - (4 + 2) / 2, 0]
+    assert rows.tolist() == pytest.approx(expected, rel=1e-12)
+
+
 # ------------------------------------------------------------------------- clip, linear, logsumexp
 
 

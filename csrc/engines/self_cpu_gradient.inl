@@ -29,7 +29,7 @@ struct SelfCpu<Loss, S>::Accumulators {
         part(collects ? engine.in_.d * chunk_rows : 0),
         row_moment(gradients.scale ? engine.in_.n : 0, 0.0),
         sum(distance ? engine.in_.n + engine.in_.k : 0, T(0)),
-        block_sum(distance ? chunk_rows / step * wide() : 0) {}
+        block_sum(distance ? steps_of(chunk_rows) * wide() : 0) {}
 
   int64_t wide() const { return engine.panels_ * engine.cols_; }
   // Own panels of a chunk are in its first group.
@@ -42,7 +42,7 @@ struct SelfCpu<Loss, S>::Accumulators {
   // Values that tiles may take beside all else within the workspace.
   int64_t room(int64_t rows) const {
     const int64_t beside =
-        rows * engine.in_.d * (turns + collects) + (distance ? rows / step_of(rows) * wide() : 0);
+        rows * engine.in_.d * (turns + collects) + (distance ? steps_of(rows) * wide() : 0);
     const int64_t left =
         engine.in_.workspace - engine.tiles_.bytes() - (beside * int64_t{sizeof(T)});
     return std::max(engine.in_.workspace / 8, left - engine.state_bytes()) / int64_t{sizeof(T)};
@@ -74,6 +74,8 @@ struct SelfCpu<Loss, S>::Accumulators {
     while (step > 16 && rows / step < 2 * host::threads()) step /= 2;
     return step;
   }
+
+  int64_t steps_of(int64_t rows) const { return (rows + step_of(rows) - 1) / step_of(rows); }
 
   int64_t rows_that_fit(int64_t values) const {
     const int64_t n = engine.in_.n, cols = engine.cols_;

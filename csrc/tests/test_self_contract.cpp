@@ -19,9 +19,13 @@ int64_t candidates = 0, longest_span = 0;
 const double* coordinate = nullptr;  // of the candidates; d = 1
 constexpr double kMasked = -math::kInfinity<double>;
 
+bool distances = false;  // squared, else products
+
+double score(double x, double y) { return distances ? -(x - y) * (x - y) : x * y; }
+
 void record(std::vector<int>& seen, int64_t row, int64_t column, double s) {
   if (s == kMasked) return;
-  CHECK(s == coordinate[row] * coordinate[column]);
+  CHECK_CLOSE(s, score(coordinate[row], coordinate[column]), 1e-13);
   ++seen[row * candidates + column];
 }
 
@@ -87,8 +91,10 @@ struct RowGrad {
 };
 
 template <bool kPairs>
-void run(int64_t n, int64_t k, bool itself, int64_t workspace, double most_products) {
+void run(int64_t n, int64_t k, bool itself, int64_t workspace, double most_products,
+         bool with_distances = false) {
   const int64_t all = n + k;
+  distances = with_distances;
   candidates = all;
   std::vector<double> x(all);
   for (int64_t i = 0; i < all; ++i) x[i] = std::sin(1 + std::sqrt(2.0) * static_cast<double>(i));
@@ -96,7 +102,8 @@ void run(int64_t n, int64_t k, bool itself, int64_t workspace, double most_produ
   SelfInput<double, double> in{};
   in.n = n, in.k = k, in.d = 1, in.rows = x.data(), in.others = x.data() + n;
   in.itself = itself;
-  in.similarity = Similarity::kDot, in.scale = 1, in.workspace = workspace;
+  in.similarity = distances ? Similarity::kSquaredEuclidean : Similarity::kDot;
+  in.scale = 1, in.workspace = workspace;
 
   const auto partner = [&](int64_t i) { return kPairs ? (i + n / 2) % n : -1; };
   const auto kept = [&](int64_t i, int64_t j) {
@@ -111,9 +118,9 @@ void run(int64_t n, int64_t k, bool itself, int64_t workspace, double most_produ
       if (!target && !kept(i, j)) continue;
       count[i] += !target;
       const double w = row_grad(i) * (target ? 100 : 1) / 2;
-      expected[i] += w * x[j];
-      expected[j] += w * x[i];
-      expected_scale += w * x[i] * x[j];
+      expected[i] += w * (distances ? 2 * (x[j] - x[i]) : x[j]);
+      expected[j] += w * (distances ? 2 * (x[i] - x[j]) : x[i]);
+      expected_scale += w * score(x[i], x[j]);
     }
   }
 
@@ -146,7 +153,7 @@ void run(int64_t n, int64_t k, bool itself, int64_t workspace, double most_produ
         wrong += differentiated[i * all + j] != (kept(i, j) && pass > 0) * (1 + twice);
       }
       CHECK(rows[i].kept == count[i]);
-      if (kPairs) CHECK(finished[i] == x[i] * x[partner(i)]);
+      if (kPairs) CHECK_CLOSE(finished[i], score(x[i], x[partner(i)]), 1e-13);
     }
     CHECK(wrong == 0);
     CHECK(longest_span <= 256);
@@ -185,6 +192,10 @@ int main() {
     run<false>(90, 2300, false, 1 << 19, 4.2);  // scores are recomputed
     run<false>(3, 5000, false, 1 << 26, 9);
     run<false>(5, 0, false, 1 << 26, 9);
+    run<true>(258, 129, true, 1 << 26, 9, true);
+    run<true>(1500, 700, true, 1 << 21, 9, true);
+    run<false>(5, 3, false, 1 << 26, 9, true);
+    run<false>(700, 600, false, 1 << 20, 3.3, true);
   }
   return test::report();
 }

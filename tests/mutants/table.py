@@ -28,6 +28,9 @@ SWEEP = "csrc/engines/pair_sweep.h"
 ROW_DISTANCE = "csrc/engines/row_distance.h"
 ROWWISE = "csrc/engines/rowwise_cpu.h"
 CONTRASTIVE = "csrc/losses/contrastive_loss.h"
+SELF_STATES = "csrc/engines/self_cpu_states.inl"
+SELF_GRADIENT = "csrc/engines/self_cpu_gradient.inl"
+SUP_CON = "csrc/losses/sup_con.h"
 OP = "fastloss/_pairwise.py"
 REFERENCE = "fastloss/reference/contrastive/info_nce.py"
 
@@ -308,4 +311,54 @@ MUTANTS = (
         "{gap * gap, T(2) * gap}",
     ),
     ("rows of weight 0 are read", ROWWISE, "if (weight == 0) {", "if (false) {"),
+    (
+        "a row meets itself",
+        SELF_STATES,
+        "if (itself >= from && itself < panel.width) span[itself] = -math::kInfinity<T>;",
+        "",
+    ),
+    ("columns are not fed", SELF_STATES, "if (panel.own && both < t.width) {", "if (false) {"),
+    ("columns of the block fed twice", SELF_STATES, "both = t.both();", "both = t.from;"),
+    (
+        "moment of both orders counted twice",
+        SELF_GRADIENT,
+        "static_cast<double>(twice) / 2",
+        "static_cast<double>(twice)",
+    ),
+    (
+        "rows of a panel below the block left out",
+        SELF_GRADIENT,
+        "add(row, count, tile_of(row, count, panel).both());",
+        "",
+    ),
+    (
+        "partner's share of the pair left out",
+        SELF_GRADIENT,
+        "dtarget + row_grad_(partner) * rows_[partner].dtarget;",
+        "dtarget;",
+    ),
+    (
+        "kept tiles taken for those of the next rows",
+        SELF_GRADIENT,
+        "const int64_t end = std::min(is_kept ? kept : in_.n, row + acc.chunk_rows);",
+        "const int64_t end = std::min(in_.n, row + acc.chunk_rows);",
+    ),
+    (
+        "gaps of positives do not move with the maximum",
+        SUP_CON,
+        "gap + count * (larger - max), count}",
+        "gap, count}",
+    ),
+    (
+        "a positive's share with the wrong sign",
+        SUP_CON,
+        "(term - mean) - share",
+        "(term - mean) + share",
+    ),
+    (
+        "small loss of one positive cancels",
+        SUP_CON,
+        "log1p((state.positives - T(1)) + state.others)",
+        "log1p((state.positives + state.others) - T(1))",
+    ),
 )
