@@ -40,6 +40,11 @@ FUNCTIONS = {
         negative_log_q=None, negative_where=None, weights=None, reduction="mean")""",
     "sup_con": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None, temperature=0.07,
         similarity="cosine", weights=None, group=None, reduction="mean")""",
+    "batch_hard_triplet_loss": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None,
+        margin=1.0, similarity="euclidean", hinge="relu", anchors="valid", reduction="mean")""",
+    "pairwise_contrastive_loss": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None,
+        margin=1.0, negative_term="margin_minus_d_sq", scale=0.5, similarity="euclidean",
+        reduction="mean")""",
     "triplet_margin_loss": """(anchor, positive, negative, *, margin=1.0, similarity="euclidean",
         p=2.0, eps=0.0, swap=False, hinge="relu", weights=None, reduction="mean")""",
 }
@@ -119,6 +124,16 @@ MODULES = {
         """(temperature=0.07, learnable=False, *, similarity="cosine", group=None,
         reduction="mean")""",
         """(embeddings, labels, *, ref_embeddings=None, ref_labels=None, weights=None)""",
+    ),
+    "BatchHardTripletLoss": (
+        """(*, margin=1.0, similarity="euclidean", hinge="relu", anchors="valid",
+        reduction="mean")""",
+        """(embeddings, labels, *, ref_embeddings=None, ref_labels=None)""",
+    ),
+    "PairwiseContrastiveLoss": (
+        """(*, margin=1.0, negative_term="margin_minus_d_sq", scale=0.5, similarity="euclidean",
+        reduction="mean")""",
+        """(embeddings, labels, *, ref_embeddings=None, ref_labels=None)""",
     ),
     "TripletMarginLoss": (
         """(*, margin=1.0, similarity="euclidean", p=2.0, eps=0.0, swap=False, hinge="relu",

@@ -133,8 +133,7 @@ std::vector<at::Tensor> gradients_of(const Call<T>& call, const at::Tensor& grad
   const bool none = reduction == "none";
   const std::vector<int64_t> shape =
       none ? std::vector<int64_t>{call.engine.n} : std::vector<int64_t>{};
-  const at::Tensor upstream =
-      guarded(kName, "grad_loss", grad_loss, accumulated_dtype<T>, shape);
+  const at::Tensor upstream = guarded(kName, "grad_loss", grad_loss, accumulated_dtype<T>, shape);
   const T* const given = upstream.template const_data_ptr<T>();
   std::vector<at::Tensor> result;
   for (size_t o = 0; o < 2; ++o) {

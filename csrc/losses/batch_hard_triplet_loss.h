@@ -135,8 +135,8 @@ struct BatchHardTripletLoss {
     const int64_t steps = (count + kLanes - 1) / kLanes;
     for (int64_t step = steps - 1; step >= 0; --step) {
       const int64_t first = step * kLanes;
-      lanes.visit(s + first, label + column + first, label[row],
-                  std::min(kLanes, count - first), static_cast<T>(step));
+      lanes.visit(s + first, label + column + first, label[row], std::min(kLanes, count - first),
+                  static_cast<T>(step));
     }
     State state;
     for (int64_t j = 0; j < kLanes; ++j) {

@@ -1,7 +1,13 @@
 """The losses as modules: options in the constructor, tensors in ``forward``."""
 
 from .contrastive import CLIPLoss, InfoNCELoss, LinearCrossEntropyLoss, NTXentLoss, SupConLoss
-from .metric import ContrastiveLoss, LabelledTripletLoss, TripletMarginLoss
+from .metric import (
+    BatchHardTripletLoss,
+    ContrastiveLoss,
+    LabelledTripletLoss,
+    PairwiseContrastiveLoss,
+    TripletMarginLoss,
+)
 from .pointwise import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, KLDivWithLogitsLoss
 from .ranking import ListNetLoss, PairwiseHingeLoss, RankNetLoss
 from .retrieval import BPRLoss, HingeLoss, PairwiseMarginLoss, SampledSoftmaxLoss
@@ -10,6 +16,7 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "BPRLoss",
+    "BatchHardTripletLoss",
     "CLIPLoss",
     "ContrastiveLoss",
     "CrossEntropyLoss",
@@ -20,6 +27,7 @@ __all__ = [
     "LinearCrossEntropyLoss",
     "ListNetLoss",
     "NTXentLoss",
+    "PairwiseContrastiveLoss",
     "PairwiseHingeLoss",
     "PairwiseMarginLoss",
     "RankNetLoss",
