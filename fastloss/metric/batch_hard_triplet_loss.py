@@ -65,8 +65,8 @@ def batch_hard_triplet_loss(
         RuntimeError: CUDA tensors (this build has no CUDA kernels).
 
     Notes:
-        Without an anchor the loss is 0 with zero gradients. Of equal distances the one to the row
-        of the lowest index is chosen. A NaN in a row gives NaN in the anchors that it is a
+        Without an anchor the loss is 0 with zero gradients. Of rows at equal distance, as the
+        scores have it, that of the lowest index is chosen. A NaN in a row gives NaN in the anchors that it is a
         candidate of. Gradients are 0 where the hinge begins and at distance 0. The choice is made
         by scores of matrix products, half a product of all rows with each other, or a whole one of
         the rows with the references; Euclidean scores are taken around the mean row, and from the

@@ -31,6 +31,9 @@ CONTRASTIVE = "csrc/losses/contrastive_loss.h"
 SELF_STATES = "csrc/engines/self_cpu_states.inl"
 SELF_GRADIENT = "csrc/engines/self_cpu_gradient.inl"
 SUP_CON = "csrc/losses/sup_con.h"
+BATCH_HARD = "csrc/losses/batch_hard_triplet_loss.h"
+CHOSEN = "csrc/engines/chosen_triplets.h"
+CONTRASTIVE_PAIRS = "csrc/losses/pairwise_contrastive_loss.h"
 OP = "fastloss/_pairwise.py"
 REFERENCE = "fastloss/reference/contrastive/info_nce.py"
 
@@ -360,5 +363,49 @@ MUTANTS = (
         SUP_CON,
         "log1p((state.positives - T(1)) + state.others)",
         "log1p((state.positives + state.others) - T(1))",
+    ),
+    ("of equal negatives the last", BATCH_HARD, "(z >= largest[j])", "(z > largest[j])"),
+    ("nearest positive", BATCH_HARD, "(z <= least[j])", "(z >= least[j])"),
+    (
+        "a row is its own positive",
+        BATCH_HARD,
+        "if (itself < 0 || itself >= count) return",
+        "if (true) return",
+    ),
+    (
+        "extrema forget which is lower",
+        BATCH_HARD,
+        "(other.value == value && lower)",
+        "other.value == value",
+    ),
+    (
+        "the chosen negative is pulled",
+        CHOSEN,
+        "% 2 == 0 ? slopes[i] : -slopes[i]",
+        "% 2 == 0 ? slopes[i] : slopes[i]",
+    ),
+    (
+        "an anchor does not move itself",
+        CHOSEN,
+        "add_own(i, slopes.data(), scratch, out);",
+        "",
+    ),
+    (
+        "a pair counted by both of its rows",
+        CONTRASTIVE_PAIRS,
+        "std::clamp<int64_t>(row + 1 - column, 0, count)",
+        "std::clamp<int64_t>(row + 1 - column, 0, 0)",
+    ),
+    (
+        "gradient of earlier columns left out",
+        CONTRASTIVE_PAIRS,
+        "out[j] -= factor[j] *",
+        "out[j] -= T(0) *",
+    ),
+    (
+        "distances for similarities",
+        CONTRASTIVE_PAIRS,
+        "out[j] = -factor *",
+        "out[j] = factor *",
     ),
 )
