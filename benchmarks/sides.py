@@ -30,6 +30,7 @@ from .cases import (
     FEATURES,
     FLOAT32,
     FORWARD,
+    LABELLED,
     LIMIT,
     LISTS,
     METRIC,
@@ -91,6 +92,7 @@ def of(case: Case) -> dict[str, Side]:
     from . import (
         clip_loss,
         info_nce,
+        labelled,
         linear_cross_entropy,
         nt_xent,
         pairwise_logsumexp,
@@ -104,6 +106,7 @@ def of(case: Case) -> dict[str, Side]:
             *(nt_xent, sup_con),
         )
         of_loss = {module.__name__.rpartition(".")[2]: module.sides for module in modules}
+        of_loss |= dict.fromkeys(LABELLED, labelled.sides)
         table = {LIMIT: Side(_products, _product_settings), **of_loss[case.loss](case)}
     else:
         table = _family(case).sides(case)
@@ -272,7 +275,8 @@ def _products(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callab
     block = min(setting[1], case.m)
     buffer = query.new_empty(case.n * block)
     grad_query, grad_key = torch.empty_like(query), torch.empty_like(key)
-    score_products = 1 if mode == FORWARD else case.products - 2
+    with_gradients = mode != FORWARD and case.products > 1
+    score_products = case.products - 2 if with_gradients else 1
 
     def run() -> Result:
         for start in range(0, case.m, block):
@@ -280,7 +284,7 @@ def _products(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callab
             scores = buffer[: case.n * len(keys)].view(case.n, len(keys))
             for _ in range(score_products):
                 torch.mm(query, keys.T, out=scores)
-            if mode != FORWARD:
+            if with_gradients:
                 if start == 0:
                     torch.mm(scores, keys, out=grad_query)
                 else:
