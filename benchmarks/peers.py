@@ -1,7 +1,7 @@
 """Packages that a user might pick instead: sides where they are installed, skipped where not.
 
 On the CPU: pykeops (a lazy log-sum-exp), info-nce-pytorch, open_clip's loss, lightly's NT-Xent,
-pytorch-metric-learning's NT-Xent and SupCon, allRank's losses, and
+pytorch-metric-learning's NT-Xent, SupCon, batch-hard triplets and pairs, allRank's losses, and
 those of rax, which JAX compiles and runs on all cores whatever `--threads` says. On CUDA also
 memeff, Inf-CL, cut-cross-entropy and Liger's fused linear cross-entropy (not verified on hardware).
 """
@@ -64,7 +64,7 @@ def sides(case: Case) -> dict[str, Side]:
         peers["lightly"] = _peer("lightly.loss", _lightly)
     if case.loss in LABELLED:
         # Distances, the mask of each kind, and lists of pairs: two numbers of 8 bytes each.
-        peers[METRIC_LEARNING] = _peer("pytorch_metric_learning", _metric_learning_pairs, 8)
+        peers[METRIC_LEARNING] = _peer("pytorch_metric_learning.losses", _metric_learning_pairs, 8)
     elif case.loss in ONE_SET and case.similarity == "cosine":
         # Masks and products of masks and scores, all n × n.
         peers[METRIC_LEARNING] = _peer("pytorch_metric_learning.losses", _metric_learning, 4)
@@ -150,9 +150,9 @@ def _metric_learning(case: Case, inputs: Inputs, module: Any) -> Loss:
 
 
 def _metric_learning_pairs(case: Case, inputs: Inputs, module: Any) -> Loss:
-    distances, losses, miners, reducers = (
-        import_module(f"{module.__name__}.{part}")
-        for part in ("distances", "losses", "miners", "reducers")
+    package = module.__name__.partition(".")[0]
+    distances, miners, reducers = (
+        import_module(f"{package}.{part}") for part in ("distances", "miners", "reducers")
     )
     labels = inputs["labels"]
     if case.similarity == "cosine":
@@ -161,13 +161,13 @@ def _metric_learning_pairs(case: Case, inputs: Inputs, module: Any) -> Loss:
         distance = distances.LpDistance(normalize_embeddings=False)
     if case.loss == "batch_hard_triplet_loss":
         miner = miners.BatchHardMiner(distance=distance)
-        loss = losses.TripletMarginLoss(1.0, distance=distance, reducer=reducers.MeanReducer())
+        loss = module.TripletMarginLoss(1.0, distance=distance, reducer=reducers.MeanReducer())
         return lambda rows: loss(rows, labels, miner(rows, labels))
     kept = {"distance": distance, "reducer": reducers.DoNothingReducer()}
     if case.similarity == "cosine":
-        pairs = losses.ContrastiveLoss(1.0, 1.0 - margin(case), **kept)
+        pairs = module.ContrastiveLoss(1.0, 1.0 - margin(case), **kept)
     else:
-        pairs = losses.ContrastiveLoss(0.0, margin(case), **kept)
+        pairs = module.ContrastiveLoss(0.0, margin(case), **kept)
 
     def mean(rows: Tensor) -> Tensor:
         terms = pairs(rows, labels)
