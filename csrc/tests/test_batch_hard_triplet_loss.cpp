@@ -128,9 +128,32 @@ void test_engine(int64_t n, int64_t k, int64_t workspace) {
   if (n > 1000) CHECK(static_cast<double>(host::adds) <= (k == 0 ? 0.6 : 1.0) * square);
 }
 
+// A NaN is in the scores of its own row alone, and is chosen by all others.
+void test_nan_row() {
+  constexpr int64_t n = 300, d = 2, nan = 170;
+  std::vector<double> x(n * d);
+  std::vector<int32_t> label(n);
+  for (int64_t i = 0; i < n; ++i) {
+    x[i * d] = static_cast<double>(i * i % 37);
+    label[i] = static_cast<int32_t>(i % 3);
+  }
+  x[nan * d + 1] = std::nan("");
+  SelfInput<double, double> in{};
+  in.n = n, in.d = d, in.rows = x.data(), in.itself = true, in.scale = 1, in.workspace = 1 << 24;
+  in.similarity = Similarity::kSquaredEuclidean;
+  std::vector<Loss<double>::Row> rows(n);
+  SelfCpu<Loss<double>, double>(in, {label.data()}).forward(rows.data());
+  for (int64_t i = 0; i < n; ++i) {
+    if (i == nan) continue;
+    CHECK((rows[i].positive == nan) == (i % 3 == nan % 3));
+    CHECK((rows[i].negative == nan) == (i % 3 != nan % 3));
+  }
+}
+
 }  // namespace
 
 int main() {
+  test_nan_row();
   for (const int64_t count : {1, 2, 5, 31, 32, 33, 100, 256}) {
     for (const int classes : {1, 2, 40}) {
       for (const bool ties : {false, true}) {
