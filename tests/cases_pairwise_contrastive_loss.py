@@ -188,7 +188,7 @@ CASE = Case(
         PairSize(61, 40, 17, scale=30.0),
         PairSize(40, 50, 17, offset=3.0),
     ),
-    small=PairSize(6, 7, 3),
+    small=PairSize(4, 5, 3),
     large=PairSize(1536, 900, 64),
     variants=tuple(variants()),
     few=("euclidean, plain", "cosine, all"),
