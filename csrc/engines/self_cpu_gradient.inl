@@ -484,7 +484,7 @@ template <class RowGrad>
 void SelfCpu<Loss, S>::backward(const Row* rows, const RowGrad& row_grad,
                                 const SelfGradients<T>& gradients) {
   clear(gradients);
-  if (panels_ == 0) return;
+  if (in_.n == 0 || panels_ == 0) return;
   Accumulators acc(*this, gradients);
   const SelfDerivatives<Loss, RowGrad> derivatives(loss_, rows, own_rows(), row_grad);
   all_chunks(derivatives, gradients, acc, 0);
