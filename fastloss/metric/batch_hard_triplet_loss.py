@@ -35,7 +35,7 @@ def batch_hard_triplet_loss(
 
     (Hermans, Beyer, Leibe 2017). With references they are the candidates instead, every one of
     them, and the rows are compared with each other no more. A distance of two rows serves both, so
-    that only half of the matrix is computed; none of it is stored beyond
+    that only half of the matrix is computed; it is never stored beyond
     :func:`fastloss.workspace_limit`: temporaries stay within it, beside O(n + k) numbers. Two
     indices a row are kept for backward, which forms the gradients from the chosen rows alone.
 

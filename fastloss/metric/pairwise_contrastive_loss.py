@@ -36,7 +36,7 @@ def pairwise_contrastive_loss(
 
     (Hadsell, Chopra, LeCun 2006, c = ½, of every pair of the batch once.) With references the pairs
     are those of a row and a reference, all of them, and the rows are compared with each other no
-    more. A distance of two rows is computed once; the matrix is not stored beyond
+    more. A distance of two rows is computed once; the matrix is never stored beyond
     :func:`fastloss.workspace_limit`: temporaries stay within it, beside gradient accumulators of
     the size of the inputs and O(n + k) numbers.
 
