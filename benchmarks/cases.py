@@ -24,6 +24,9 @@ IN_BATCH = ("in_batch_bpr_loss", "in_batch_hinge_loss")
 MORE_KEYS = ("info_nce", "siglip_loss", *IN_BATCH)  # m ≥ n
 ANY_KEYS = ("linear_cross_entropy", "pairwise_logsumexp")
 FEATURES = ("clip_loss", *MORE_KEYS, *ANY_KEYS, *ONE_SET)
+LABELLED = ("batch_hard_triplet_loss", "pairwise_contrastive_loss")  # distances by label
+ONE_SET = ("nt_xent", "sup_con", *LABELLED)
+FEATURES = ("info_nce", "clip_loss", "linear_cross_entropy", "pairwise_logsumexp", *ONE_SET)
 LISTS = ("ranknet_loss", "pairwise_hinge_loss", "listnet_loss")
 ROWS = ("bpr_loss", "pairwise_margin_loss", "sampled_softmax_loss")
 POINTWISE = (
@@ -134,8 +137,11 @@ class Case:
     def products(self) -> int:
         """The n x m x d matrix products of TRAIN that the ratios to the limit are formed with.
 
-        Three, or four where no row of scores can be kept from the forward pass.
+        Three, or four where no row of scores can be kept from the forward pass. The gradient of
+        batch_hard_triplet_loss takes none.
         """
+        if self.loss == "batch_hard_triplet_loss":
+            return 1
         return 4 if KEPT_ROWS * 4 * self.m > self.workspace else 3
 
     @property
@@ -301,6 +307,10 @@ FEATURE_CASES = (
     _half("pairwise_logsumexp", 4096, 4096, 128, "bfloat16"),
     *_one_set("nt_xent", 0.72, temperature=0.5),
     *_one_set("sup_con", 0.78),
+    Case("batch_hard_triplet_loss", 2048, 2048, 128, quick=True, compiled=True),
+    Case("batch_hard_triplet_loss", 8192, 8192, 128, bars=(Bar(TRAIN, LIMIT, 0.8),)),
+    Case("pairwise_contrastive_loss", 2048, 2048, 128, quick=True, compiled=True),
+    Case("pairwise_contrastive_loss", 8192, 8192, 128),
 )
 
 LIST_CASES = (

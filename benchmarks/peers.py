@@ -1,7 +1,7 @@
 """Packages that a user might pick instead: sides where they are installed, skipped where not.
 
 On the CPU: pykeops (a lazy log-sum-exp), info-nce-pytorch, open_clip's loss, lightly's NT-Xent,
-pytorch-metric-learning's NT-Xent and SupCon, allRank's losses, and
+pytorch-metric-learning's NT-Xent, SupCon, batch-hard triplets and pairs, allRank's losses, and
 those of rax, which JAX compiles and runs on all cores whatever `--threads` says. On CUDA also
 memeff, Inf-CL, cut-cross-entropy and Liger's fused linear cross-entropy (not verified on hardware).
 """
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from .cases import ALLRANK, FORWARD, LISTS, ONE_SET, RAX, Case
+from .cases import ALLRANK, FORWARD, LABELLED, LISTS, ONE_SET, RAX, Case
+from .labelled import margin
 from .lists import require_time
 from .sides import (
     Inputs,
@@ -66,7 +67,10 @@ def sides(case: Case) -> dict[str, Side]:
         peers[RAX] = Side(_rax, compiles=True)
     if case.loss == "nt_xent" and case.similarity == "cosine":
         peers["lightly"] = _peer("lightly.loss", _lightly)
-    if case.loss in ONE_SET and case.similarity == "cosine":
+    if case.loss in LABELLED:
+        # Distances, the mask of each kind, and lists of pairs: two numbers of 8 bytes each.
+        peers[METRIC_LEARNING] = _peer("pytorch_metric_learning.losses", _metric_learning_pairs, 8)
+    elif case.loss in ONE_SET and case.similarity == "cosine":
         # Masks and products of masks and scores, all n × n.
         peers[METRIC_LEARNING] = _peer("pytorch_metric_learning.losses", _metric_learning, 4)
     if case.loss == "linear_cross_entropy" and case.device == "cuda":
@@ -173,6 +177,32 @@ def _open_clip_blocks(case: Case, inputs: Inputs, module: Any) -> Loss:
         return total / OPEN_CLIP_BLOCKS
 
     return loss
+def _metric_learning_pairs(case: Case, inputs: Inputs, module: Any) -> Loss:
+    package = module.__name__.partition(".")[0]
+    distances, miners, reducers = (
+        import_module(f"{package}.{part}") for part in ("distances", "miners", "reducers")
+    )
+    labels = inputs["labels"]
+    if case.similarity == "cosine":
+        distance = distances.CosineSimilarity()
+    else:
+        distance = distances.LpDistance(normalize_embeddings=False)
+    if case.loss == "batch_hard_triplet_loss":
+        miner = miners.BatchHardMiner(distance=distance)
+        loss = module.TripletMarginLoss(1.0, distance=distance, reducer=reducers.MeanReducer())
+        return lambda rows: loss(rows, labels, miner(rows, labels))
+    kept = {"distance": distance, "reducer": reducers.DoNothingReducer()}
+    if case.similarity == "cosine":
+        pairs = module.ContrastiveLoss(1.0, 1.0 - margin(case), **kept)
+    else:
+        pairs = module.ContrastiveLoss(0.0, margin(case), **kept)
+
+    def mean(rows: Tensor) -> Tensor:
+        terms = pairs(rows, labels)
+        total: Tensor = sum(terms[kind]["losses"].sum() for kind in ("pos_loss", "neg_loss"))
+        return total / (case.n * (case.n - 1))
+
+    return mean
 
 
 def _memeff(case: Case, inputs: Inputs, module: Any) -> Loss:

@@ -31,6 +31,7 @@ from .cases import (
     FLOAT32,
     FORWARD,
     IN_BATCH,
+    LABELLED,
     LIMIT,
     LISTS,
     METRIC,
@@ -93,6 +94,7 @@ def of(case: Case) -> dict[str, Side]:
         clip_loss,
         in_batch,
         info_nce,
+        labelled,
         linear_cross_entropy,
         nt_xent,
         pairwise_logsumexp,
@@ -108,6 +110,7 @@ def of(case: Case) -> dict[str, Side]:
         )
         of_loss = {module.__name__.rpartition(".")[2]: module.sides for module in modules}
         of_loss |= dict.fromkeys(IN_BATCH, in_batch.sides)
+        of_loss |= dict.fromkeys(LABELLED, labelled.sides)
         table = {LIMIT: Side(_products, _product_settings), **of_loss[case.loss](case)}
     else:
         table = _family(case).sides(case)
@@ -276,7 +279,8 @@ def _products(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callab
     block = min(setting[1], case.m)
     buffer = query.new_empty(case.n * block)
     grad_query, grad_key = torch.empty_like(query), torch.empty_like(key)
-    score_products = 1 if mode == FORWARD else case.products - 2
+    with_gradients = mode != FORWARD and case.products > 1
+    score_products = case.products - 2 if with_gradients else 1
 
     def run() -> Result:
         for start in range(0, case.m, block):
@@ -284,7 +288,7 @@ def _products(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callab
             scores = buffer[: case.n * len(keys)].view(case.n, len(keys))
             for _ in range(score_products):
                 torch.mm(query, keys.T, out=scores)
-            if mode != FORWARD:
+            if with_gradients:
                 if start == 0:
                     torch.mm(scores, keys, out=grad_query)
                 else:

@@ -242,6 +242,13 @@ _register_pairwise(
     wrt="views queue temperature_tensor",
 )
 _register_pairwise(
+    "pairwise_contrastive_loss",
+    "Tensor embeddings, Tensor labels, Tensor? ref_embeddings, Tensor? ref_labels, float margin, "
+    "float scale, str negative_term, str similarity",
+    rows=lambda n: (n, 1),
+    wrt="embeddings ref_embeddings",
+)
+_register_pairwise(
     "pairwise_logsumexp",
     "Tensor query, Tensor key, Tensor? key_bias, Tensor? temperature_tensor, float temperature, "
     "str similarity",
@@ -382,4 +389,37 @@ _register_rowwise(
     "str similarity, float p, float eps, bool swap, str hinge",
     operands=3,
     distances=lambda anchor, positive, negative: negative.shape[1],
+)
+
+
+def _batch_hard_forward_fake(embeddings, *args):  # type: ignore[no-untyped-def]
+    *_, reduction, _ = args
+    n, dtype = embeddings.shape[0], torch.promote_types(embeddings.dtype, torch.float32)
+    return (
+        embeddings.new_empty((n,) if reduction == "none" else (), dtype=dtype),
+        embeddings.new_empty((n, 2), dtype=torch.int64),
+    )
+
+
+def _batch_hard_backward_fake(  # type: ignore[no-untyped-def]
+    grad_loss, chosen, embeddings, ref_embeddings, *args
+):
+    *_, wanted = args
+    return tuple(
+        embeddings.new_empty(operand.shape if want else (0,))
+        for operand, want in zip((embeddings, ref_embeddings), wanted, strict=True)
+    )
+
+
+_register(
+    "batch_hard_triplet_loss_forward",
+    "(Tensor embeddings, Tensor labels, Tensor? ref_embeddings, Tensor? ref_labels, float margin, "
+    "str similarity, str hinge, str anchors, str reduction, int workspace) -> (Tensor, Tensor)",
+    _batch_hard_forward_fake,
+)
+_register(
+    "batch_hard_triplet_loss_backward",
+    "(Tensor grad_loss, Tensor chosen, Tensor embeddings, Tensor? ref_embeddings, float margin, "
+    "str similarity, str hinge, str anchors, str reduction, bool[] wanted) -> (Tensor, Tensor)",
+    _batch_hard_backward_fake,
 )

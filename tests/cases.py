@@ -7,6 +7,7 @@ test_identities.py.
 
 from __future__ import annotations
 
+import cases_batch_hard_triplet_loss
 import cases_binary_cross_entropy
 import cases_binary_cross_entropy_with_logits
 import cases_bpr_loss
@@ -22,6 +23,7 @@ import cases_labelled_triplet_loss
 import cases_linear_cross_entropy
 import cases_listnet_loss
 import cases_nt_xent
+import cases_pairwise_contrastive_loss
 import cases_pairwise_hinge_loss
 import cases_pairwise_logsumexp
 import cases_pairwise_margin_loss
@@ -32,6 +34,7 @@ import cases_sup_con
 import cases_triplet_margin_loss
 
 CASES = (
+    cases_batch_hard_triplet_loss.CASE,
     cases_binary_cross_entropy.CASE,
     cases_binary_cross_entropy_with_logits.CASE,
     cases_bpr_loss.CASE,
@@ -47,6 +50,7 @@ CASES = (
     cases_linear_cross_entropy.CASE,
     cases_listnet_loss.CASE,
     cases_nt_xent.CASE,
+    cases_pairwise_contrastive_loss.CASE,
     cases_pairwise_hinge_loss.CASE,
     cases_pairwise_logsumexp.CASE,
     cases_pairwise_margin_loss.CASE,

@@ -46,6 +46,11 @@ FUNCTIONS = {
         similarity="cosine", weights=None, group=None, reduction="mean")""",
     "siglip_loss": """(image, text, target=None, *, logit_scale=10.0, logit_bias=-10.0,
         similarity="cosine", key_ids=None, weights=None, group=None, reduction="mean")""",
+    "batch_hard_triplet_loss": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None,
+        margin=1.0, similarity="euclidean", hinge="relu", anchors="valid", reduction="mean")""",
+    "pairwise_contrastive_loss": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None,
+        margin=1.0, negative_term="margin_minus_d_sq", scale=0.5, similarity="euclidean",
+        reduction="mean")""",
     "triplet_margin_loss": """(anchor, positive, negative, *, margin=1.0, similarity="euclidean",
         p=2.0, eps=0.0, swap=False, hinge="relu", weights=None, reduction="mean")""",
 }
@@ -139,6 +144,15 @@ MODULES = {
         """(init_logit_scale=10.0, init_logit_bias=-10.0, learnable=True, max_logit_scale=None, *,
         similarity="cosine", group=None, reduction="mean")""",
         """(image, text, target=None, *, key_ids=None, weights=None)""",
+    "BatchHardTripletLoss": (
+        """(*, margin=1.0, similarity="euclidean", hinge="relu", anchors="valid",
+        reduction="mean")""",
+        """(embeddings, labels, *, ref_embeddings=None, ref_labels=None)""",
+    ),
+    "PairwiseContrastiveLoss": (
+        """(*, margin=1.0, negative_term="margin_minus_d_sq", scale=0.5, similarity="euclidean",
+        reduction="mean")""",
+        """(embeddings, labels, *, ref_embeddings=None, ref_labels=None)""",
     ),
     "TripletMarginLoss": (
         """(*, margin=1.0, similarity="euclidean", p=2.0, eps=0.0, swap=False, hinge="relu",

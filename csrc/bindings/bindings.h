@@ -18,6 +18,7 @@ using Tensors = std::vector<at::Tensor>;
 
 void bind_pairwise_losses(py::module_& module);
 void bind_self_losses(py::module_& module);
+void bind_chosen_losses(py::module_& module);
 void bind_listwise_losses(py::module_& module);
 void bind_pointwise_losses(py::module_& module);
 void bind_metric_losses(py::module_& module);

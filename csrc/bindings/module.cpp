@@ -41,6 +41,7 @@ PYBIND11_MODULE(_C, module) {
   using namespace fastloss;
   bind_pairwise_losses(module);
   bind_self_losses(module);
+  bind_chosen_losses(module);
   bind_listwise_losses(module);
   bind_pointwise_losses(module);
   bind_metric_losses(module);

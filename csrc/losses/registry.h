@@ -10,6 +10,7 @@
 #include "losses/linear_cross_entropy.h"
 #include "losses/listnet_loss.h"
 #include "losses/nt_xent.h"
+#include "losses/pairwise_contrastive_loss.h"
 #include "losses/pairwise_hinge_loss.h"
 #include "losses/pairwise_logsumexp.h"
 #include "losses/ranknet_loss.h"
@@ -25,8 +26,9 @@
   X(pairwise_logsumexp, PairwiseLogSumExp)    \
   X(siglip_loss, SigLipLoss)
 
-#define FASTLOSS_SELF_LOSSES(X) \
-  X(nt_xent, NtXent)            \
+#define FASTLOSS_SELF_LOSSES(X)                         \
+  X(nt_xent, NtXent)                                    \
+  X(pairwise_contrastive_loss, PairwiseContrastiveLoss) \
   X(sup_con, SupCon)
 
 #define FASTLOSS_LISTWISE_LOSSES(X)         \

@@ -10,6 +10,14 @@ from .contrastive import (
 )
 from .metric import ContrastiveLoss, LabelledTripletLoss, TripletMarginLoss
 from .one_set import NTXentLoss, SupConLoss
+from .contrastive import CLIPLoss, InfoNCELoss, LinearCrossEntropyLoss, NTXentLoss, SupConLoss
+from .metric import (
+    BatchHardTripletLoss,
+    ContrastiveLoss,
+    LabelledTripletLoss,
+    PairwiseContrastiveLoss,
+    TripletMarginLoss,
+)
 from .pointwise import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, KLDivWithLogitsLoss
 from .ranking import ListNetLoss, PairwiseHingeLoss, RankNetLoss
 from .retrieval import BPRLoss, HingeLoss, PairwiseMarginLoss, SampledSoftmaxLoss
@@ -18,6 +26,7 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "BPRLoss",
+    "BatchHardTripletLoss",
     "CLIPLoss",
     "ContrastiveLoss",
     "CrossEntropyLoss",
@@ -30,6 +39,7 @@ __all__ = [
     "LinearCrossEntropyLoss",
     "ListNetLoss",
     "NTXentLoss",
+    "PairwiseContrastiveLoss",
     "PairwiseHingeLoss",
     "PairwiseMarginLoss",
     "RankNetLoss",

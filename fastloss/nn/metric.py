@@ -4,12 +4,72 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..metric.batch_hard_triplet_loss import batch_hard_triplet_loss
 from ..metric.contrastive_loss import contrastive_loss
 from ..metric.labelled_triplet_loss import labelled_triplet_loss
+from ..metric.pairwise_contrastive_loss import pairwise_contrastive_loss
 from ..metric.triplet_margin_loss import triplet_margin_loss
 from ._module import LossModule
 
-__all__ = ["ContrastiveLoss", "LabelledTripletLoss", "TripletMarginLoss"]
+__all__ = [
+    "BatchHardTripletLoss",
+    "ContrastiveLoss",
+    "LabelledTripletLoss",
+    "PairwiseContrastiveLoss",
+    "TripletMarginLoss",
+]
+
+
+class BatchHardTripletLoss(LossModule):
+    """:func:`fastloss.batch_hard_triplet_loss` as a module.
+
+    Args:
+        margin, similarity, hinge, anchors, reduction: as in the function.
+
+    Shapes:
+        ``forward(embeddings, labels, *, ref_embeddings, ref_labels)`` takes the tensors of the
+        function.
+
+    Example:
+        >>> import torch, fastloss
+        >>> loss = fastloss.nn.BatchHardTripletLoss(margin=2.0)
+        >>> embeddings = torch.tensor([[0.0], [1.0], [3.0]])
+        >>> loss(embeddings, torch.tensor([0, 0, 1])).item()  # anchor 1: 1 − 2 + 2
+        0.5
+    """
+
+    def __init__(
+        self,
+        *,
+        margin: float = 1.0,
+        similarity: str = "euclidean",
+        hinge: str = "relu",
+        anchors: str = "valid",
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__()
+        self.margin = margin
+        self.similarity = similarity
+        self.hinge = hinge
+        self.anchors = anchors
+        self.reduction = reduction
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        *,
+        ref_embeddings: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss; see :func:`fastloss.batch_hard_triplet_loss`."""
+        return batch_hard_triplet_loss(
+            embeddings,
+            labels,
+            ref_embeddings=ref_embeddings,
+            ref_labels=ref_labels,
+            **self._options(),
+        )
 
 
 class ContrastiveLoss(LossModule):
@@ -83,6 +143,58 @@ class LabelledTripletLoss(LossModule):
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor, label: Tensor) -> Tensor:
         """Return the loss; see :func:`fastloss.labelled_triplet_loss`."""
         return labelled_triplet_loss(anchor, positive, negative, label, **self._options())
+
+
+class PairwiseContrastiveLoss(LossModule):
+    """:func:`fastloss.pairwise_contrastive_loss` as a module.
+
+    Args:
+        margin, negative_term, scale, similarity, reduction: as in the function.
+
+    Shapes:
+        ``forward(embeddings, labels, *, ref_embeddings, ref_labels)`` takes the tensors of the
+        function.
+
+    Example:
+        >>> import torch, fastloss
+        >>> loss = fastloss.nn.PairwiseContrastiveLoss(margin=2.0, scale=1.0, reduction="sum")
+        >>> embeddings = torch.tensor([[0.0], [1.0], [3.0]])
+        >>> loss(embeddings, torch.tensor([0, 1, 0])).item()  # (2 − 1)² + 3² + 0
+        10.0
+    """
+
+    def __init__(
+        self,
+        *,
+        margin: float = 1.0,
+        negative_term: str = "margin_minus_d_sq",
+        scale: float = 0.5,
+        similarity: str = "euclidean",
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__()
+        self.margin = margin
+        self.negative_term = negative_term
+        self.scale = scale
+        self.similarity = similarity
+        self.reduction = reduction
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        *,
+        ref_embeddings: Tensor | None = None,
+        ref_labels: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss; see :func:`fastloss.pairwise_contrastive_loss`."""
+        return pairwise_contrastive_loss(
+            embeddings,
+            labels,
+            ref_embeddings=ref_embeddings,
+            ref_labels=ref_labels,
+            **self._options(),
+        )
 
 
 class TripletMarginLoss(LossModule):

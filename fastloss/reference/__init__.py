@@ -18,6 +18,13 @@ from .contrastive import (
     sup_con,
 )
 from .metric import contrastive_loss, labelled_triplet_loss, triplet_margin_loss
+from .metric import (
+    batch_hard_triplet_loss,
+    contrastive_loss,
+    labelled_triplet_loss,
+    pairwise_contrastive_loss,
+    triplet_margin_loss,
+)
 from .pointwise import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -35,6 +42,7 @@ from .ranking import (
 )
 
 __all__ = [
+    "batch_hard_triplet_loss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "bpr_loss",
@@ -50,6 +58,7 @@ __all__ = [
     "linear_cross_entropy",
     "listnet_loss",
     "nt_xent",
+    "pairwise_contrastive_loss",
     "pairwise_hinge_loss",
     "pairwise_logsumexp",
     "pairwise_margin_loss",

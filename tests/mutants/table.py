@@ -36,6 +36,9 @@ SUP_CON = "csrc/losses/sup_con.h"
 ROW_DISTANCE = "csrc/engines/row_distance.h"
 ROWWISE = "csrc/engines/rowwise_cpu.h"
 CONTRASTIVE = "csrc/losses/contrastive_loss.h"
+BATCH_HARD = "csrc/losses/batch_hard_triplet_loss.h"
+CHOSEN = "csrc/engines/chosen_triplets.h"
+CONTRASTIVE_PAIRS = "csrc/losses/pairwise_contrastive_loss.h"
 OP = "fastloss/_pairwise.py"
 REFERENCE = "fastloss/reference/contrastive/info_nce.py"
 
@@ -345,6 +348,31 @@ MUTANTS = (
     ),
     ("upstream gradients of elements ignored", POINTWISE, "out[i] *= each[i];", "out[i] *= T(1);"),
     (
+        "a negative is pulled",
+        ROWWISE,
+        "add(to.pair, -slope,",
+        "add(to.pair, slope,",
+    ),
+    (
+        "slope of a norm with its own power",
+        ROW_DISTANCE,
+        "power = p - 1, distance",
+        "power = p, distance",
+    ),
+    (
+        "rows at the ends of the range are not scaled",
+        ROW_DISTANCE,
+        "pair.unit = unit_of(largest_difference(x, y, d));",
+        "pair.unit = 1;",
+    ),
+    (
+        "dissimilar pairs attract",
+        CONTRASTIVE,
+        "{gap * gap, T(-2) * gap}",
+        "{gap * gap, T(2) * gap}",
+    ),
+    ("rows of weight 0 are read", ROWWISE, "if (weight == 0) {", "if (false) {"),
+    (
         "a row meets itself",
         SELF_STATES,
         "if (itself >= from && itself < panel.width) span[itself] = -math::kInfinity<T>;",
@@ -419,4 +447,48 @@ MUTANTS = (
         "{gap * gap, T(2) * gap}",
     ),
     ("rows of weight 0 are read", ROWWISE, "if (weight == 0) {", "if (false) {"),
+    ("of equal negatives the last", BATCH_HARD, "(z >= largest[j])", "(z > largest[j])"),
+    ("nearest positive", BATCH_HARD, "(z <= least[j])", "(z >= least[j])"),
+    (
+        "a row is its own positive",
+        BATCH_HARD,
+        "if (itself < 0 || itself >= count) return",
+        "if (true) return",
+    ),
+    (
+        "extrema forget which is lower",
+        BATCH_HARD,
+        "(other.value == value && lower)",
+        "other.value == value",
+    ),
+    (
+        "the chosen negative is pulled",
+        CHOSEN,
+        "% 2 == 0 ? slopes[i] : -slopes[i]",
+        "% 2 == 0 ? slopes[i] : slopes[i]",
+    ),
+    (
+        "an anchor does not move itself",
+        CHOSEN,
+        "add_own(i, slopes.data(), scratch, out);",
+        "",
+    ),
+    (
+        "a pair counted by both of its rows",
+        CONTRASTIVE_PAIRS,
+        "std::clamp<int64_t>(row + 1 - column, 0, count)",
+        "std::clamp<int64_t>(row + 1 - column, 0, 0)",
+    ),
+    (
+        "gradient of earlier columns left out",
+        CONTRASTIVE_PAIRS,
+        "out[j] -= factor[j] *",
+        "out[j] -= T(0) *",
+    ),
+    (
+        "distances for similarities",
+        CONTRASTIVE_PAIRS,
+        "out[j] = -factor *",
+        "out[j] = factor *",
+    ),
 )
