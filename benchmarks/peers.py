@@ -177,6 +177,8 @@ def _open_clip_blocks(case: Case, inputs: Inputs, module: Any) -> Loss:
         return total / OPEN_CLIP_BLOCKS
 
     return loss
+
+
 def _metric_learning_pairs(case: Case, inputs: Inputs, module: Any) -> Loss:
     package = module.__name__.partition(".")[0]
     distances, miners, reducers = (

@@ -36,7 +36,6 @@ from .contrastive import (
     siglip_loss,
     sup_con,
 )
-from .metric import contrastive_loss, labelled_triplet_loss, triplet_margin_loss
 from .metric import (
     batch_hard_triplet_loss,
     contrastive_loss,

@@ -144,6 +144,7 @@ MODULES = {
         """(init_logit_scale=10.0, init_logit_bias=-10.0, learnable=True, max_logit_scale=None, *,
         similarity="cosine", group=None, reduction="mean")""",
         """(image, text, target=None, *, key_ids=None, weights=None)""",
+    ),
     "BatchHardTripletLoss": (
         """(*, margin=1.0, similarity="euclidean", hinge="relu", anchors="valid",
         reduction="mean")""",

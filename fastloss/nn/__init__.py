@@ -6,11 +6,10 @@ from .contrastive import (
     InBatchHingeLoss,
     InfoNCELoss,
     LinearCrossEntropyLoss,
+    NTXentLoss,
     SigLIPLoss,
+    SupConLoss,
 )
-from .metric import ContrastiveLoss, LabelledTripletLoss, TripletMarginLoss
-from .one_set import NTXentLoss, SupConLoss
-from .contrastive import CLIPLoss, InfoNCELoss, LinearCrossEntropyLoss, NTXentLoss, SupConLoss
 from .metric import (
     BatchHardTripletLoss,
     ContrastiveLoss,
@@ -18,6 +17,7 @@ from .metric import (
     PairwiseContrastiveLoss,
     TripletMarginLoss,
 )
+from .one_set import NTXentLoss, SupConLoss
 from .pointwise import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, KLDivWithLogitsLoss
 from .ranking import ListNetLoss, PairwiseHingeLoss, RankNetLoss
 from .retrieval import BPRLoss, HingeLoss, PairwiseMarginLoss, SampledSoftmaxLoss
