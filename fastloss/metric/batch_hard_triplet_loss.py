@@ -66,14 +66,14 @@ def batch_hard_triplet_loss(
 
     Notes:
         Without an anchor the loss is 0 with zero gradients. Of rows at equal distance, as the
-        scores have it, that of the lowest index is chosen. A NaN in a row gives NaN in the anchors that it is a
-        candidate of. Gradients are 0 where the hinge begins and at distance 0. The choice is made
-        by scores of matrix products, half a product of all rows with each other, or a whole one of
-        the rows with the references; Euclidean scores are taken around the mean row, and from the
-        differences themselves where they are small. The distances chosen, and all gradients, come
-        from the rows, with sums in double; gradients are rounded once, after the upstream gradient
-        was applied. Results are deterministic: the same bits at the same thread count, workspace
-        limit and processor. Second derivatives are not defined.
+        scores have it, that of the lowest index is chosen. A NaN in a row gives NaN in the anchors
+        that it is a candidate of. Gradients are 0 where the hinge begins and at distance 0. The
+        choice is made by scores of matrix products, half a product of all rows with each other, or
+        a whole one of the rows with the references; Euclidean scores are taken around the mean row,
+        and from the differences themselves where they are small. The distances chosen, and all
+        gradients, come from the rows, with sums in double; gradients are rounded once, after the
+        upstream gradient was applied. Results are deterministic: the same bits at the same thread
+        count, workspace limit and processor. Second derivatives are not defined.
 
     Example:
         >>> import torch, fastloss

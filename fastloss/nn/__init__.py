@@ -6,9 +6,7 @@ from .contrastive import (
     InBatchHingeLoss,
     InfoNCELoss,
     LinearCrossEntropyLoss,
-    NTXentLoss,
     SigLIPLoss,
-    SupConLoss,
 )
 from .metric import (
     BatchHardTripletLoss,
