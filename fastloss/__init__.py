@@ -26,6 +26,7 @@ except ImportError as _error:
 from . import nn, reference
 from ._workspace import workspace_limit
 from .contrastive import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp
+from .metric import batch_all_triplet_loss, semi_hard_triplet_loss, triplet_statistics
 from .pointwise import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -43,6 +44,7 @@ from .ranking import (
 )
 
 __all__ = [
+    "batch_all_triplet_loss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "bpr_loss",
@@ -61,6 +63,8 @@ __all__ = [
     "ranknet_loss",
     "reference",
     "sampled_softmax_loss",
+    "semi_hard_triplet_loss",
+    "triplet_statistics",
     "workspace_limit",
 ]
 

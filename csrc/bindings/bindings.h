@@ -19,5 +19,6 @@ using Tensors = std::vector<at::Tensor>;
 void bind_pairwise_losses(py::module_& module);
 void bind_listwise_losses(py::module_& module);
 void bind_pointwise_losses(py::module_& module);
+void bind_labelled_losses(py::module_& module);
 
 }  // namespace fastloss

@@ -42,6 +42,7 @@ PYBIND11_MODULE(_C, module) {
   bind_pairwise_losses(module);
   bind_listwise_losses(module);
   bind_pointwise_losses(module);
+  bind_labelled_losses(module);
   module.def("build_facts", &build_facts);
   module.def("set_simd", &set_simd);
   module.def("set_matrix_product", &host::set_matrix_product);

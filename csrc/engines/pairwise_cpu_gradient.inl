@@ -70,8 +70,10 @@ void PairwiseCpu<Loss, S>::chunk_scores(const Chunk& chunk, Accumulators& acc, i
       State* const states = acc.spans.data() + (mode == kScoresOnly ? 0 : p * acc.capacity + r0);
       score_tile(chunk.row + r0, std::min(block_, chunk.rows - r0), panel, slot, out,
                  [=, this](int64_t r, T* span) FASTLOSS_SIMD_LOOP {
-                   if (mode == kWeigh) states[r] = loss_.weigh(span, bias, factor, width);
-                   if (mode == kPush) states[r] = loss_.push(span, bias, column, width);
+                   if constexpr (!kOfCompleteRows<Loss>) {
+                     if (mode == kWeigh) states[r] = loss_.weigh(span, bias, factor, width);
+                     if (mode == kPush) states[r] = loss_.push(span, bias, column, width);
+                   }
                  });
     }
     host::multiply_done();

@@ -1,6 +1,7 @@
 """The losses as modules: options in the constructor, tensors in ``forward``."""
 
 from .contrastive import CLIPLoss, InfoNCELoss, LinearCrossEntropyLoss
+from .metric import BatchAllTripletLoss, SemiHardTripletLoss
 from .pointwise import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, KLDivWithLogitsLoss
 from .ranking import ListNetLoss, PairwiseHingeLoss, RankNetLoss
 from .retrieval import BPRLoss, HingeLoss, PairwiseMarginLoss, SampledSoftmaxLoss
@@ -9,6 +10,7 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "BPRLoss",
+    "BatchAllTripletLoss",
     "CLIPLoss",
     "CrossEntropyLoss",
     "HingeLoss",
@@ -20,4 +22,5 @@ __all__ = [
     "PairwiseMarginLoss",
     "RankNetLoss",
     "SampledSoftmaxLoss",
+    "SemiHardTripletLoss",
 ]

@@ -7,6 +7,7 @@ are not checked beyond what torch checks.
 """
 
 from .contrastive import clip_loss, info_nce, linear_cross_entropy, pairwise_logsumexp
+from .metric import batch_all_triplet_loss, semi_hard_triplet_loss, triplet_statistics
 from .pointwise import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -24,6 +25,7 @@ from .ranking import (
 )
 
 __all__ = [
+    "batch_all_triplet_loss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "bpr_loss",
@@ -39,4 +41,6 @@ __all__ = [
     "pairwise_margin_loss",
     "ranknet_loss",
     "sampled_softmax_loss",
+    "semi_hard_triplet_loss",
+    "triplet_statistics",
 ]
