@@ -1,6 +1,8 @@
 """The signature of every public loss and module, as documented: the text is the contract."""
 
 FUNCTIONS = {
+    "batch_all_triplet_loss": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None,
+        margin=1.0, similarity="euclidean", hinge="relu", average="active", reduction="mean")""",
     "binary_cross_entropy": """(input, target, *, weight=None, reduction="mean")""",
     "binary_cross_entropy_with_logits": """(input, target, *, weight=None, pos_weight=None,
         reduction="mean")""",
@@ -32,10 +34,17 @@ FUNCTIONS = {
         reduction="mean")""",
     "sampled_softmax_loss": """(positive, negative, *, temperature=1.0, positive_log_q=None,
         negative_log_q=None, negative_where=None, weights=None, reduction="mean")""",
+    "semi_hard_triplet_loss": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None,
+        margin=1.0, similarity="euclidean", reduction="mean")""",
 }
 
 # Constructor and forward.
 MODULES = {
+    "BatchAllTripletLoss": (
+        """(*, margin=1.0, similarity="euclidean", hinge="relu", average="active",
+        reduction="mean")""",
+        """(embeddings, labels, *, ref_embeddings=None, ref_labels=None)""",
+    ),
     "BCELoss": ("""(*, reduction="mean")""", """(input, target, *, weight=None)"""),
     "BCEWithLogitsLoss": (
         """(*, reduction="mean")""",
@@ -90,5 +99,9 @@ MODULES = {
         """(temperature=1.0, learnable=False, *, reduction="mean")""",
         """(positive, negative, *, positive_log_q=None, negative_log_q=None, negative_where=None,
         weights=None)""",
+    ),
+    "SemiHardTripletLoss": (
+        """(*, margin=1.0, similarity="euclidean", reduction="mean")""",
+        """(embeddings, labels, *, ref_embeddings=None, ref_labels=None)""",
     ),
 }

@@ -156,7 +156,7 @@ class RowPairs {
   static constexpr int64_t kSpan = 256;
   static constexpr int64_t kHistograms = 4;  // so that equal places in a row need not wait
   // Up to here comparing with all thresholds is faster than a search that gathers.
-  static constexpr int64_t kCompareAll = 32;
+  static constexpr int64_t kCompareAll = 48;
   // Up to here the pairs of a row cost less than sorting and sweeping it.
   static constexpr int64_t kPairByPair = 64;
 

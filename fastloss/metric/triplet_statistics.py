@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from .. import _checks, _ops
@@ -82,8 +83,10 @@ def triplet_statistics(
         Clustering", arXiv:1503.03832.
     """
     op = "triplet_statistics"
-    tensors = checked(op, embeddings, labels, ref_embeddings, ref_labels, similarity)
+    embeddings, *others = checked(op, embeddings, labels, ref_embeddings, ref_labels, similarity)
     margin = _checks.not_negative(op, "margin", margin)
-    tensors = [None if t is None else t.detach() for t in tensors]
-    counts, means = _ops.call(op, *tensors, similarity, margin, current_workspace_limit())
+    with torch.no_grad():
+        counts, means = _ops.call(
+            op, embeddings, *others, similarity, margin, current_workspace_limit()
+        )
     return TripletStatistics(*counts.unbind(), *means.unbind())

@@ -75,7 +75,7 @@ class SemiHardTripletLoss(LossModule):
     Example:
         >>> import torch, fastloss
         >>> loss = fastloss.nn.SemiHardTripletLoss(margin=0.5)
-        >>> loss(torch.tensor([[0.0], [1.0], [2.25]]), torch.tensor([7, 7, 8])).item()
+        >>> round(loss(torch.tensor([[0.0], [1.0], [2.25]]), torch.tensor([7, 7, 8])).item(), 4)
         0.125
     """
 

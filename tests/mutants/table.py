@@ -25,6 +25,10 @@ KL = "csrc/losses/kl_div_with_logits.h"
 SOFTMAX_ROW = "csrc/losses/softmax_row.h"
 POINTWISE = "csrc/engines/pointwise_cpu.h"
 SWEEP = "csrc/engines/pair_sweep.h"
+ROW_PAIRS = "csrc/engines/row_pairs.h"
+COMPLETE_ROWS = "csrc/engines/pairwise_cpu_rows.inl"
+SEMI_HARD = "csrc/losses/semi_hard_triplet_loss.h"
+STATISTICS = "csrc/losses/triplet_statistics.h"
 OP = "fastloss/_pairwise.py"
 REFERENCE = "fastloss/reference/contrastive/info_nce.py"
 
@@ -279,5 +283,40 @@ MUTANTS = (
         "gap = (gap + mass * distance)",
         "gap = (gap - mass * distance)",
     ),
+    (
+        "thresholds rounded to nearest",
+        ROW_PAIRS,
+        "return static_cast<double>(rounded) > threshold",
+        "return false",
+    ),
+    ("search steps too short", ROW_PAIRS, "? step : 0;", "? step - 1 : 0;"),
+    ("triplets at their kink are active", ROW_PAIRS, "key <= z : key < z;", "key <= z : key <= z;"),
+    ("positives pulled by the wrong count", ROW_PAIRS, "counts_[i] = beyond;", "counts_[i] = i;"),
+    (
+        "the anchor is its own positive",
+        ROW_PAIRS,
+        "if (column == self) continue;",
+        "",
+    ),
+    (
+        "semi-hard takes the nearest of all",
+        ROW_PAIRS,
+        "best.column >= 0 ? best : farthest",
+        "nearest[sorted_].column >= 0 ? nearest[sorted_] : farthest",
+    ),
+    (
+        "semi-hard pulls its negative",
+        SEMI_HARD,
+        "[negative.column] += T(1)",
+        "[negative.column] -= T(1)",
+    ),
+    ("hard triplets are semi-hard", STATISTICS, "row.active - row.hard)", "row.active)"),
+    (
+        "a row's factor is forgotten",
+        COMPLETE_ROWS,
+        "factor * dscore[column + j]",
+        "dscore[column + j]",
+    ),
+    ("row sums of one panel", COMPLETE_ROWS, "sums.row[r] += sum;", "sums.row[r] = sum;"),
     ("upstream gradients of elements ignored", POINTWISE, "out[i] *= each[i];", "out[i] *= T(1);"),
 )
