@@ -14,7 +14,6 @@ from labelled import (
     edges,
     errors,
     memory_bound,
-    products,
 )
 from pairwise import SIMILARITIES, PairSize
 
@@ -60,23 +59,22 @@ CASE = Case(
     operands=("embeddings",),
     rows_are_independent=False,
     sizes=(
-        PairSize(61, 83, 33),
+        PairSize(41, 37, 33),
         PairSize(37, 40, 70),
         PairSize(1, 1, 1),
         PairSize(3, 3, 4),
-        PairSize(90, 20, 8),
-        PairSize(61, 40, 17, scale=30.0),
-        PairSize(40, 50, 17, offset=3.0),
+        PairSize(50, 20, 8),
+        PairSize(31, 40, 17, scale=30.0),
+        PairSize(30, 33, 17, offset=3.0),
     ),
     small=PairSize(6, 7, 3),
     large=PairSize(1024, 1024, 64),
     variants=tuple(variants()),
-    thread_sizes=((70, 60), (3, 700)),
+    thread_sizes=((45, 40), (3, 60)),
     eager=eager_semi_hard_triplet_loss,
     differentiable=("embeddings", "ref_embeddings"),
     invariances=INVARIANCES,
     edges=tuple(edges()),
     errors=tuple(all_errors()),
     memory_bound=memory_bound,
-    products=products,
 )

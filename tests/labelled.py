@@ -12,10 +12,12 @@ import torch
 import bad_arguments as bad
 from bad_arguments import put
 from case import Edge, Error, Invariance
+from fastloss._workspace import current_workspace_limit
 from fastloss.reference.metric._candidates import distances, positives_and_negatives
 from pairwise import NAN, SIMILARITIES, PairSize, draw_pairs, euclidean_similarity, padded_products
 
 REFERENCES = ("ref_embeddings", "ref_labels")
+CHECKED = 1 << 20  # gaps
 MARGINS = (0.0, 0.3, 1.0)  # gaps of drawn inputs are not near 0 with any of these
 
 
@@ -33,9 +35,13 @@ def _drawn(seed, dtype, size):
     distances is chosen or is not: such inputs are drawn again.
     """
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(100):
+    if size.n * max(size.n, size.m) ** 2 > CHECKED:  # compared with itself only
+        return _candidate(generator, dtype, size)
+    for _ in range(200):
         inputs = _candidate(generator, dtype, size)
-        if all(_is_clear(inputs, refs) for refs in (False, True)):
+        # At a large offset only distances tell rows apart.
+        kinds = SIMILARITIES if size.offset < 10 else ("euclidean", "sqeuclidean")
+        if all(_is_clear(inputs, refs, kinds) for refs in (False, True)):
             return inputs
     raise AssertionError(f"no clear inputs of size {size}")
 
@@ -59,7 +65,7 @@ def _candidate(generator, dtype, size):
     }
 
 
-def _is_clear(inputs, with_references):
+def _is_clear(inputs, with_references, similarities):
     refs = [inputs[name] if with_references else None for name in REFERENCES]
     positive, negative = positives_and_negatives(inputs["labels"], refs[1])
     valid = positive[:, :, None] & negative[:, None, :]
@@ -68,7 +74,7 @@ def _is_clear(inputs, with_references):
         return True
     rows = inputs["embeddings"].double()
     candidates = rows if refs[0] is None else refs[0].double()
-    for similarity in SIMILARITIES:
+    for similarity in similarities:
         distance = distances(rows, candidates, similarity)
         gaps = (distance[:, :, None] - distance[:, None, :])[valid]
         least = max(4e-6, min(1e-3, 0.05 / triplets)) * distance.abs().max()
@@ -401,15 +407,16 @@ def errors():
 
 
 def memory_bound(arguments, wrt):
-    """Bytes beside the workspace: accumulators, two of one set, returned gradients, O(n + m)
-    vectors, and sixteen rows of distances that are kept in any case."""
+    """The workspace, accumulators, two of one set, returned gradients, O(n + m) vectors, and
+    sixteen rows of distances that are kept in any case."""
     rows, references = arguments["embeddings"], arguments.get("ref_embeddings")
     accumulators = sum(4 * arguments[name].numel() for name in wrt)
     if references is None and wrt:
         accumulators += 4 * rows.numel()
     returned = sum(arguments[name].element_size() * arguments[name].numel() for name in wrt)
     m = len(rows if references is None else references)
-    return accumulators + returned + 16 * 8 * (len(rows) + m) + 16 * 8 * m + 64 * 1024
+    vectors = 16 * 8 * (len(rows) + m) + 16 * 8 * m + 64 * 1024
+    return current_workspace_limit() + accumulators + returned + vectors
 
 
 def products(arguments, wrt):

@@ -65,8 +65,8 @@ def triplet_statistics(
         RuntimeError: CUDA tensors (this build has no CUDA kernels).
 
     Notes:
-        Counts are exact, beyond 2³¹ too. A distance that is NaN is in none of active, hard and
-        semi_hard, and makes its mean NaN.
+        Counts are exact, beyond 2³¹ too. A NaN in a row makes the means NaN; of the counts only
+        valid then means anything.
 
     Example:
         >>> import torch, fastloss
