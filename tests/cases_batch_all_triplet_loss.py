@@ -79,7 +79,7 @@ CASE = Case(
         PairSize(3, 3, 4),
         PairSize(50, 20, 8),
         PairSize(31, 40, 17, scale=30.0),
-        PairSize(30, 33, 17, offset=3.0),
+        PairSize(18, 15, 17, offset=3.0),
     ),
     small=PairSize(6, 7, 3),
     large=PairSize(1024, 1024, 64),
