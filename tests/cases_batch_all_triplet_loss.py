@@ -14,6 +14,7 @@ from labelled import (
     eager_distances,
     edges,
     errors,
+    labelled_edges,
     memory_bound,
 )
 from pairwise import SIMILARITIES, PairSize
@@ -81,14 +82,14 @@ CASE = Case(
         PairSize(31, 40, 17, scale=30.0),
         PairSize(18, 15, 17, offset=3.0),
     ),
-    small=PairSize(6, 7, 3),
+    small=PairSize(4, 6, 3),
     large=PairSize(1024, 1024, 64),
     variants=tuple(variants()),
     thread_sizes=((45, 40), (3, 60)),
     eager=eager_batch_all_triplet_loss,
     differentiable=("embeddings", "ref_embeddings"),
     invariances=(*INVARIANCES, FAR_CLASSES_OF_ONE),
-    edges=(*edges(), *edges(hinge="softplus", average="valid")),
+    edges=(*edges(), *labelled_edges("euclidean", hinge="softplus", average="valid")),
     errors=tuple(all_errors()),
     memory_bound=memory_bound,
 )

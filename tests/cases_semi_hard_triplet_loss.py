@@ -67,7 +67,7 @@ CASE = Case(
         PairSize(31, 40, 17, scale=30.0),
         PairSize(18, 15, 17, offset=3.0),
     ),
-    small=PairSize(6, 7, 3),
+    small=PairSize(4, 6, 3),
     large=PairSize(1024, 1024, 64),
     variants=tuple(variants()),
     thread_sizes=((45, 40), (3, 60)),

@@ -28,7 +28,7 @@ def batch_all_triplet_loss(
         L_a = \sum_{p:\, y_p = y_a,\, p \ne a} \; \sum_{n:\, y_n \ne y_a}
             \max(0,\ d_{ap} - d_{an} + m)
 
-    (Hermans et al. 2017). Neither a list of triplets nor the n × n distances are ever stored: rows
+    (Hermans et al. 2017). A list of triplets and the n × n distances are never stored: rows
     of distances are formed a chunk at a time, and the number of negatives nearer than each
     threshold :math:`d_{ap} + m` is counted by a search among the thresholds of the anchor,
     O(n² log n) time for its O(n³) triplets. Temporaries stay within

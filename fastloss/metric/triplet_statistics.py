@@ -39,7 +39,7 @@ def triplet_statistics(
 ) -> TripletStatistics:
     """Count the triplets of a batch by kind: how much is left to learn from it.
 
-    Neither a list of triplets nor the n × n distances are ever stored; time O(n² log n), memory as
+    A list of triplets and the n × n distances are never stored; time O(n² log n), memory as
     of :func:`fastloss.batch_all_triplet_loss`, which explains the triplets. No gradient.
 
     Args:
