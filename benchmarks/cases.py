@@ -28,7 +28,8 @@ POINTWISE = (
     "binary_cross_entropy",
     "hinge_loss",
 )
-LOSSES = (*FEATURES, *LISTS, *ROWS, *POINTWISE)
+TRIPLETS = ("batch_all_triplet_loss", "semi_hard_triplet_loss")  # n rows of m classes
+LOSSES = (*FEATURES, *TRIPLETS, *LISTS, *ROWS, *POINTWISE)
 ALL_PAIRS = LISTS[:2]  # their plain forms need m x m differences a list
 DTYPES = ("float32", "bfloat16", "float16")
 LABELS = ("binary", "graded", "continuous")  # of lists: {0, 1}, {0, ..., 4}, all different
@@ -52,8 +53,10 @@ BINARY = "fastloss, binary"  # labels; lists with other labels only
 CHUNKED = "chunked eager"
 RAX = "rax"
 ALLRANK = "allRank"
+METRIC_LEARNING = "pytorch-metric-learning"
 
 WORKSPACE = 64 << 20  # the default of fastloss.workspace_limit, in bytes
+TRIPLET_MARGIN = 0.2
 KEPT_ROWS = 64  # with fewer rows of scores in the workspace, the scores are formed twice
 # An item of a list in the engine: what is gathered, its label order, two sorted copies, gradients
 # in double, keys that are sorted, some 150 bytes; the pair loop of a long list has 16 gradients.
@@ -147,7 +150,10 @@ class Case:
 
     @property
     def score_bytes(self) -> int:
-        """Bytes of the float32 matrix that eager forms: the scores, or the pairs of each list."""
+        """Bytes of the float32 array that eager forms: the scores, the pairs of each list, or all
+        triplets."""
+        if self.loss in TRIPLETS:
+            return 4 * self.n**3
         return 4 * self.n * self.m * (self.m if self.loss in ALL_PAIRS else 1)
 
     @property
@@ -161,6 +167,8 @@ class Case:
         matrix library's buffers.
         """
         fixed, stored = 4 << 20, 2 if self.half else 4
+        if self.loss in TRIPLETS:  # rows are anchors and candidates: two accumulators
+            return self.workspace + (8 + stored) * self.n * self.d + 128 * self.n + fixed
         if self.d:
             gradients = (4 + stored) * (self.n + self.m) * self.d
             return self.workspace + gradients + 64 * (self.n + self.m) + fixed
@@ -302,7 +310,18 @@ ROW_CASES = (
     Case("hinge_loss", 4096, 1024),
 )
 
-CASES = (*FEATURE_CASES, *LIST_CASES, *ROW_CASES)
+TRIPLET_CASES = (
+    Case(
+        *("batch_all_triplet_loss", 1024, 64, 128),
+        bars=(Bar(TRAIN, METRIC_LEARNING, 0.02),),
+        quick=True,
+    ),
+    Case("batch_all_triplet_loss", 4096, 64, 128),
+    Case("batch_all_triplet_loss", 8192, 64, 128),
+    Case("semi_hard_triplet_loss", 1024, 64, 128),
+    Case("semi_hard_triplet_loss", 8192, 64, 128),
+)
+CASES = (*FEATURE_CASES, *TRIPLET_CASES, *LIST_CASES, *ROW_CASES)
 
 IMPORT_CASE = "import fastloss"
 IMPORT_BAR = 0.050  # seconds on top of importing torch
@@ -325,6 +344,8 @@ def grid(
         for keys in m or [rows]:
             if loss in LISTS:
                 cases += [Case(loss, rows, keys, dtype=dtype, labels=kind) for kind in labels]
+            elif loss in TRIPLETS:
+                cases += [Case(loss, rows, keys, features, dtype=dtype) for features in d]
             elif loss not in FEATURES:
                 cases.append(Case(loss, rows, keys, dtype=dtype))
             elif keys == rows or loss in FEATURES[2:] or (loss == "info_nce" and keys > rows):

@@ -25,7 +25,18 @@ from torch import Tensor
 
 import fastloss
 
-from .cases import FASTLOSS, FEATURES, FLOAT32, FORWARD, LIMIT, LISTS, ROWS, WORKSPACE, Case
+from .cases import (
+    FASTLOSS,
+    FEATURES,
+    FLOAT32,
+    FORWARD,
+    LIMIT,
+    LISTS,
+    ROWS,
+    TRIPLETS,
+    WORKSPACE,
+    Case,
+)
 from .memory import available_bytes
 
 Inputs = dict[str, Tensor]
@@ -35,7 +46,7 @@ Result = (
 )  # (loss,) or (loss, gradients...); None where nothing is computed
 Loss = Callable[..., Tensor]  # of the differentiated operands, in the order of their inputs
 
-DIFFERENTIATED = ("query", "key", "scores", "positive", "negative", "input")
+DIFFERENTIATED = ("query", "key", "scores", "positive", "negative", "input", "embeddings")
 
 KEY_BLOCKS = (4096, 16_384, 65_536)
 MANY_KEYS = 256 << 20  # bytes of the score matrix from which blocks of keys are tried as well
@@ -88,10 +99,12 @@ def of(case: Case) -> dict[str, Side]:
 
 
 def _family(case: Case) -> Any:
-    from . import lists, pointwise, rows
+    from . import lists, pointwise, rows, triplets
 
     if case.loss in LISTS:
         return lists
+    if case.loss in TRIPLETS:
+        return triplets
     return rows if case.loss in ROWS else pointwise
 
 
