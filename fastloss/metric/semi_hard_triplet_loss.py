@@ -27,8 +27,8 @@ def semi_hard_triplet_loss(
 
     with n(p) the nearest negative of the anchor that is farther than p or, if there is none, the
     farthest of all its negatives (Schroff et al. 2015). A list of triplets and the n × n distances
-    are never stored: rows of distances are formed a chunk at a time, and all n(p) of a row are found
-    by one search among its positives. Temporaries stay within :func:`fastloss.workspace_limit` (but
+    are never stored: rows of distances are formed a chunk at a time, and one search among the
+    positives of a row finds all its n(p). Temporaries stay within :func:`fastloss.workspace_limit` (but
     for sixteen rows of distances), beside gradient accumulators of the size of the inputs and O(n)
     numbers.
 
