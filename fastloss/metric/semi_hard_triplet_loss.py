@@ -28,9 +28,9 @@ def semi_hard_triplet_loss(
     with n(p) the nearest negative of the anchor that is farther than p or, if there is none, the
     farthest of all its negatives (Schroff et al. 2015). A list of triplets and the n × n distances
     are never stored: rows of distances are formed a chunk at a time, and one search among the
-    positives of a row finds all its n(p). Temporaries stay within :func:`fastloss.workspace_limit` (but
-    for sixteen rows of distances), beside gradient accumulators of the size of the inputs and O(n)
-    numbers.
+    positives of a row finds all its n(p). Temporaries stay within
+    :func:`fastloss.workspace_limit` (but for sixteen rows of distances), beside gradient
+    accumulators of the size of the inputs and O(n) numbers.
 
     Args:
         embeddings: (n, d) anchors, float32, float64, bfloat16 or float16.
