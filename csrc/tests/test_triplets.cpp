@@ -156,6 +156,17 @@ void rows(double exact, double rounded) {
   }
 }
 
+// A margin below the unit of the similarities: compared exactly, and not after it was rounded off.
+void tiny_margin() {
+  RowOf<float> row{{0.0f, 1.0f, 1.0f}, {0, 1}, 0, {}};
+  row.mark();
+  auto pairs = pairs_of(row);
+  const ListTotal total = BatchAllTripletLoss<float>{1e-9, false, true}.row<RowPairs<float>>(
+      pairs, static_cast<float*>(nullptr));
+  CHECK(total.count == 1);
+  CHECK_CLOSE(1e9 * total.value, 1.0, 1e-6);
+}
+
 template <class T>
 void statistics() {
   for (const int64_t positives : {0, 1, 7, 50, 99}) {
@@ -305,6 +316,7 @@ void engine(Problem p, Similarity kind, int64_t workspace) {
 int main() {
   rows<float>(1e-6, 3e-6);
   rows<double>(1e-12, 1e-12);
+  tiny_margin();
   statistics<float>();
   statistics<double>();
   for (const auto kind : {Similarity::kDot, Similarity::kCosine, Similarity::kEuclidean,
