@@ -19,14 +19,12 @@ FORWARD = "forward"
 TRAIN = "forward+backward"
 MODES = (FORWARD, TRAIN)
 
-ONE_SET = ("nt_xent", "sup_con")
+LABELLED = ("batch_hard_triplet_loss", "pairwise_contrastive_loss")  # distances by label
+ONE_SET = ("nt_xent", "sup_con", *LABELLED)
 IN_BATCH = ("in_batch_bpr_loss", "in_batch_hinge_loss")
 MORE_KEYS = ("info_nce", "siglip_loss", *IN_BATCH)  # m ≥ n
 ANY_KEYS = ("linear_cross_entropy", "pairwise_logsumexp")
 FEATURES = ("clip_loss", *MORE_KEYS, *ANY_KEYS, *ONE_SET)
-LABELLED = ("batch_hard_triplet_loss", "pairwise_contrastive_loss")  # distances by label
-ONE_SET = ("nt_xent", "sup_con", *LABELLED)
-FEATURES = ("info_nce", "clip_loss", "linear_cross_entropy", "pairwise_logsumexp", *ONE_SET)
 LISTS = ("ranknet_loss", "pairwise_hinge_loss", "listnet_loss")
 ROWS = ("bpr_loss", "pairwise_margin_loss", "sampled_softmax_loss")
 POINTWISE = (
@@ -37,7 +35,8 @@ POINTWISE = (
     "hinge_loss",
 )
 METRIC = ("triplet_margin_loss", "labelled_triplet_loss", "contrastive_loss")
-LOSSES = (*FEATURES, *LISTS, *ROWS, *POINTWISE, *METRIC)
+TRIPLETS = ("batch_all_triplet_loss", "semi_hard_triplet_loss")  # n rows of m classes
+LOSSES = (*FEATURES, *TRIPLETS, *LISTS, *ROWS, *POINTWISE, *METRIC)
 ALL_PAIRS = LISTS[:2]  # their plain forms need m x m differences a list
 DTYPES = ("float32", "bfloat16", "float16")
 LABELS = ("binary", "graded", "continuous")  # of lists: {0, 1}, {0, ..., 4}, all different
@@ -61,8 +60,10 @@ BINARY = "fastloss, binary"  # labels; lists with other labels only
 CHUNKED = "chunked eager"
 RAX = "rax"
 ALLRANK = "allRank"
+METRIC_LEARNING = "pytorch-metric-learning"
 
 WORKSPACE = 64 << 20  # the default of fastloss.workspace_limit, in bytes
+TRIPLET_MARGIN = 0.2
 KEPT_ROWS = 64  # with fewer rows of scores in the workspace, the scores are formed twice
 # An item of a list in the engine: what is gathered, its label order, two sorted copies, gradients
 # in double, keys that are sorted, some 150 bytes; the pair loop of a long list has 16 gradients.
@@ -168,6 +169,11 @@ class Case:
     @property
     def operand_rows(self) -> int:
         return self.n if self.loss in ONE_SET else self.n + self.m
+        """Bytes of the float32 array that eager forms: the scores, the pairs of each list, or all
+        triplets."""
+        if self.loss in TRIPLETS:
+            return 4 * self.n**3
+        return 4 * self.n * self.m * (self.m if self.loss in ALL_PAIRS else 1)
 
     @property
     def bound_bytes(self) -> int:
@@ -181,6 +187,8 @@ class Case:
         matrix library's buffers.
         """
         fixed, stored = 4 << 20, 2 if self.half else 4
+        if self.loss in TRIPLETS:  # rows are anchors and candidates: two accumulators
+            return self.workspace + (8 + stored) * self.n * self.d + 128 * self.n + fixed
         if self.d:
             gradients = (4 + stored) * self.operand_rows * self.d
             if self.loss == "nt_xent":  # both views side by side
@@ -373,7 +381,18 @@ METRIC_CASES = (
     Case("contrastive_loss", 65_536, 128),
 )
 
-CASES = (*FEATURE_CASES, *LIST_CASES, *ROW_CASES, *METRIC_CASES)
+TRIPLET_CASES = (
+    Case(
+        *("batch_all_triplet_loss", 1024, 64, 128),
+        bars=(Bar(TRAIN, METRIC_LEARNING, 0.02),),
+        quick=True,
+    ),
+    Case("batch_all_triplet_loss", 4096, 64, 128),
+    Case("batch_all_triplet_loss", 8192, 64, 128),
+    Case("semi_hard_triplet_loss", 1024, 64, 128),
+    Case("semi_hard_triplet_loss", 8192, 64, 128),
+)
+CASES = (*FEATURE_CASES, *TRIPLET_CASES, *LIST_CASES, *ROW_CASES, *METRIC_CASES)
 
 IMPORT_CASE = "import fastloss"
 IMPORT_BAR = 0.050  # seconds on top of importing torch
@@ -396,6 +415,8 @@ def grid(
         for keys in m or [rows]:
             if loss in LISTS:
                 cases += [Case(loss, rows, keys, dtype=dtype, labels=kind) for kind in labels]
+            elif loss in TRIPLETS:
+                cases += [Case(loss, rows, keys, features, dtype=dtype) for features in d]
             elif loss not in FEATURES:
                 cases.append(Case(loss, rows, keys, dtype=dtype))
             elif keys == rows or loss in ANY_KEYS or (loss in MORE_KEYS and keys > rows):

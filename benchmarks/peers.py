@@ -16,7 +16,18 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from .cases import ALLRANK, FORWARD, LABELLED, LISTS, ONE_SET, RAX, Case
+from .cases import (
+    ALLRANK,
+    FORWARD,
+    LABELLED,
+    LISTS,
+    METRIC_LEARNING,
+    ONE_SET,
+    RAX,
+    TRIPLET_MARGIN,
+    TRIPLETS,
+    Case,
+)
 from .labelled import margin
 from .lists import require_time
 from .sides import (
@@ -28,12 +39,13 @@ from .sides import (
     Unavailable,
     guarded,
     require_memory,
+    time_only,
     with_autograd,
 )
 
 KEOPS_LIMIT = 1 << 31  # n · m · d; beyond, a call takes many seconds on a CPU
-METRIC_LEARNING = "pytorch-metric-learning"
 OPEN_CLIP_BLOCKS = 8  # of images and of texts
+METRIC_LEARNING_LIMIT = 1 << 30  # triplets before labels are asked for; it lists those that remain
 ALLRANK_LIMIT = 1 << 24  # pairs of all lists, whose indices it lists in Python
 
 Factory = Callable[[Case, Inputs, Any], Loss]
@@ -73,6 +85,8 @@ def sides(case: Case) -> dict[str, Side]:
     elif case.loss in ONE_SET and case.similarity == "cosine":
         # Masks and products of masks and scores, all n × n.
         peers[METRIC_LEARNING] = _peer("pytorch_metric_learning.losses", _metric_learning, 4)
+    if case.loss in TRIPLETS and not case.half and case.n**3 <= METRIC_LEARNING_LIMIT:
+        peers[METRIC_LEARNING] = Side(_metric_learning_triplets, sparing=True)
     if case.loss == "linear_cross_entropy" and case.device == "cuda":
         peers["cut-cross-entropy"] = _peer("cut_cross_entropy", _cut_cross_entropy, matrices=0)
         peers["Liger"] = _peer("liger_kernel.transformers.functional", _liger, matrices=0)
@@ -205,6 +219,27 @@ def _metric_learning_pairs(case: Case, inputs: Inputs, module: Any) -> Loss:
         return total / (case.n * (case.n - 1))
 
     return mean
+
+
+def _metric_learning_triplets(
+    case: Case, inputs: Inputs, mode: str, setting: Setting
+) -> Callable[[], Result]:
+    """All triplets; or those its miner finds, all that are semi-hard: another loss, time only."""
+    losses = _imported("pytorch_metric_learning.losses")
+    distances = _imported("pytorch_metric_learning.distances")
+    miners = _imported("pytorch_metric_learning.miners")
+    distance = distances.LpDistance(normalize_embeddings=False)
+    loss = losses.TripletMarginLoss(margin=TRIPLET_MARGIN, distance=distance)
+    miner = miners.TripletMarginMiner(TRIPLET_MARGIN, "semihard", distance=distance)
+    labels = inputs["labels"]
+    mined = case.loss == "semi_hard_triplet_loss"
+
+    def of_embeddings(embeddings: Tensor) -> Tensor:
+        value: Tensor = loss(embeddings, labels, miner(embeddings, labels) if mined else None)
+        return value
+
+    run = guarded(with_autograd(of_embeddings, inputs, mode))
+    return time_only(run) if mined else run
 
 
 def _memeff(case: Case, inputs: Inputs, module: Any) -> Loss:

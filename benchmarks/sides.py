@@ -37,6 +37,7 @@ from .cases import (
     METRIC,
     ONE_SET,
     ROWS,
+    TRIPLETS,
     WORKSPACE,
     Case,
 )
@@ -51,6 +52,7 @@ Loss = Callable[..., Tensor]  # of the differentiated operands, in the order of 
 
 DIFFERENTIATED = (
     *("query", "key", "scores", "anchor", "positive", "negative", "input", "x1", "x2"),
+    "embeddings",
 )
 
 KEY_BLOCKS = (4096, 16_384, 65_536)
@@ -120,12 +122,14 @@ def of(case: Case) -> dict[str, Side]:
 
 
 def _family(case: Case) -> Any:
-    from . import lists, metric, pointwise, rows
+    from . import lists, metric, pointwise, rows, triplets
 
     if case.loss in LISTS:
         return lists
     if case.loss in METRIC:
         return metric
+    if case.loss in TRIPLETS:
+        return triplets
     return rows if case.loss in ROWS else pointwise
 
 

@@ -198,6 +198,13 @@ def _without_classes(input: Tensor) -> tuple[int, ...]:
     return (*input.shape[:1], *input.shape[2:]) if input.dim() > 1 else ()
 
 
+_LABELLED = "Tensor embeddings, Tensor labels, Tensor? ref_embeddings, Tensor? ref_labels"
+_register_pairwise(
+    "batch_all_triplet_loss",
+    f"{_LABELLED}, str similarity, float margin, bool softplus, bool active",
+    rows=lambda n: (0,),
+    wrt="embeddings ref_embeddings",
+)
 _register_pairwise(
     "clip_loss",
     "Tensor image, Tensor text, Tensor? key_ids, Tensor? weights, Tensor? logit_scale_tensor, "
@@ -269,6 +276,20 @@ _register_pairwise(
     "Tensor? weights, Tensor? temperature_tensor, float temperature, str similarity",
     rows=lambda n: (n, 5),
     wrt="embeddings ref_embeddings temperature_tensor",
+)
+_register_pairwise(
+    "semi_hard_triplet_loss",
+    f"{_LABELLED}, str similarity, float margin",
+    rows=lambda n: (0,),
+    wrt="embeddings ref_embeddings",
+)
+_register(
+    "triplet_statistics",
+    f"({_LABELLED}, str similarity, float margin, int workspace) -> (Tensor, Tensor)",
+    lambda embeddings, labels, *_: (
+        labels.new_empty((4,)),
+        embeddings.new_empty((2,), dtype=torch.promote_types(embeddings.dtype, torch.float32)),
+    ),
 )
 
 

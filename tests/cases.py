@@ -7,6 +7,7 @@ test_identities.py.
 
 from __future__ import annotations
 
+import cases_batch_all_triplet_loss
 import cases_batch_hard_triplet_loss
 import cases_binary_cross_entropy
 import cases_binary_cross_entropy_with_logits
@@ -29,11 +30,13 @@ import cases_pairwise_logsumexp
 import cases_pairwise_margin_loss
 import cases_ranknet_loss
 import cases_sampled_softmax_loss
+import cases_semi_hard_triplet_loss
 import cases_siglip_loss
 import cases_sup_con
 import cases_triplet_margin_loss
 
 CASES = (
+    cases_batch_all_triplet_loss.CASE,
     cases_batch_hard_triplet_loss.CASE,
     cases_binary_cross_entropy.CASE,
     cases_binary_cross_entropy_with_logits.CASE,
@@ -56,8 +59,9 @@ CASES = (
     cases_pairwise_margin_loss.CASE,
     cases_ranknet_loss.CASE,
     cases_sampled_softmax_loss.CASE,
-    cases_sup_con.CASE,
+    cases_semi_hard_triplet_loss.CASE,
     cases_siglip_loss.CASE,
+    cases_sup_con.CASE,
     cases_triplet_margin_loss.CASE,
 )
 PAIRWISE = tuple(case for case in CASES if case.is_pairwise)

@@ -1,6 +1,8 @@
 """The signature of every public loss and module, as documented: the text is the contract."""
 
 FUNCTIONS = {
+    "batch_all_triplet_loss": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None,
+        margin=1.0, similarity="euclidean", hinge="relu", average="active", reduction="mean")""",
     "binary_cross_entropy": """(input, target, *, weight=None, reduction="mean")""",
     "binary_cross_entropy_with_logits": """(input, target, *, weight=None, pos_weight=None,
         reduction="mean")""",
@@ -53,10 +55,17 @@ FUNCTIONS = {
         reduction="mean")""",
     "triplet_margin_loss": """(anchor, positive, negative, *, margin=1.0, similarity="euclidean",
         p=2.0, eps=0.0, swap=False, hinge="relu", weights=None, reduction="mean")""",
+    "semi_hard_triplet_loss": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None,
+        margin=1.0, similarity="euclidean", reduction="mean")""",
 }
 
 # Constructor and forward.
 MODULES = {
+    "BatchAllTripletLoss": (
+        """(*, margin=1.0, similarity="euclidean", hinge="relu", average="active",
+        reduction="mean")""",
+        """(embeddings, labels, *, ref_embeddings=None, ref_labels=None)""",
+    ),
     "BCELoss": ("""(*, reduction="mean")""", """(input, target, *, weight=None)"""),
     "BCEWithLogitsLoss": (
         """(*, reduction="mean")""",
@@ -159,5 +168,9 @@ MODULES = {
         """(*, margin=1.0, similarity="euclidean", p=2.0, eps=0.0, swap=False, hinge="relu",
         reduction="mean")""",
         """(anchor, positive, negative, *, weights=None)""",
+    ),
+    "SemiHardTripletLoss": (
+        """(*, margin=1.0, similarity="euclidean", reduction="mean")""",
+        """(embeddings, labels, *, ref_embeddings=None, ref_labels=None)""",
     ),
 }

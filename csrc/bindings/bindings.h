@@ -22,5 +22,6 @@ void bind_chosen_losses(py::module_& module);
 void bind_listwise_losses(py::module_& module);
 void bind_pointwise_losses(py::module_& module);
 void bind_metric_losses(py::module_& module);
+void bind_labelled_losses(py::module_& module);
 
 }  // namespace fastloss

@@ -1,8 +1,12 @@
 // Every pairwise loss, one line each: X(stem, functor). The engine instantiates itself for these.
 // The losses of scores, and those of rows against rows, are instantiated where their engines meet
 // torch (engines/pointwise_torch.cpp, engines/sampled_torch.cpp, engines/rowwise_torch.cpp).
+// Every loss of an engine that instantiates itself, one line each: X(stem, functor).
+// The losses of scores are instantiated where their engines meet torch
+// (engines/pointwise_torch.cpp, engines/sampled_torch.cpp).
 #pragma once
 
+#include "losses/batch_all_triplet_loss.h"
 #include "losses/clip_loss.h"
 #include "losses/in_batch_bpr_loss.h"
 #include "losses/in_batch_hinge_loss.h"
@@ -16,6 +20,7 @@
 #include "losses/ranknet_loss.h"
 #include "losses/siglip_loss.h"
 #include "losses/sup_con.h"
+#include "losses/semi_hard_triplet_loss.h"
 
 #define FASTLOSS_PAIRWISE_LOSSES(X)           \
   X(clip_loss, ClipLoss)                      \
@@ -35,3 +40,7 @@
   X(listnet_loss, ListNetLoss)              \
   X(pairwise_hinge_loss, PairwiseHingeLoss) \
   X(ranknet_loss, RankNetLoss)
+
+#define FASTLOSS_LABELLED_LOSSES(X)              \
+  X(batch_all_triplet_loss, BatchAllTripletLoss) \
+  X(semi_hard_triplet_loss, SemiHardTripletLoss)

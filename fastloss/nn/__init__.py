@@ -9,10 +9,12 @@ from .contrastive import (
     SigLIPLoss,
 )
 from .metric import (
+    BatchAllTripletLoss,
     BatchHardTripletLoss,
     ContrastiveLoss,
     LabelledTripletLoss,
     PairwiseContrastiveLoss,
+    SemiHardTripletLoss,
     TripletMarginLoss,
 )
 from .one_set import NTXentLoss, SupConLoss
@@ -24,6 +26,7 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "BPRLoss",
+    "BatchAllTripletLoss",
     "BatchHardTripletLoss",
     "CLIPLoss",
     "ContrastiveLoss",
@@ -42,6 +45,7 @@ __all__ = [
     "PairwiseMarginLoss",
     "RankNetLoss",
     "SampledSoftmaxLoss",
+    "SemiHardTripletLoss",
     "SigLIPLoss",
     "SupConLoss",
     "TripletMarginLoss",

@@ -18,11 +18,14 @@ from .contrastive import (
     sup_con,
 )
 from .metric import (
+    batch_all_triplet_loss,
     batch_hard_triplet_loss,
     contrastive_loss,
     labelled_triplet_loss,
     pairwise_contrastive_loss,
+    semi_hard_triplet_loss,
     triplet_margin_loss,
+    triplet_statistics,
 )
 from .pointwise import (
     binary_cross_entropy,
@@ -41,6 +44,7 @@ from .ranking import (
 )
 
 __all__ = [
+    "batch_all_triplet_loss",
     "batch_hard_triplet_loss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -63,7 +67,9 @@ __all__ = [
     "pairwise_margin_loss",
     "ranknet_loss",
     "sampled_softmax_loss",
+    "semi_hard_triplet_loss",
     "siglip_loss",
     "sup_con",
     "triplet_margin_loss",
+    "triplet_statistics",
 ]
