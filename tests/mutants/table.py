@@ -10,6 +10,7 @@ FORWARD = "csrc/engines/pairwise_cpu_forward.inl"
 GRADIENT = "csrc/engines/pairwise_cpu_gradient.inl"
 DERIVATIVES = "csrc/engines/pairwise_derivatives.h"
 ARGUMENTS = "csrc/engines/pairwise_arguments.h"
+FACTORS = "csrc/engines/row_factors_torch.h"
 GLUE = "csrc/engines/pairwise_torch.inl"
 CLASSIFIER = "csrc/losses/linear_cross_entropy.h"
 CLIP = "csrc/losses/clip_loss.h"
@@ -161,7 +162,7 @@ MUTANTS = (
         "+= acc.block_bias[from];",
         "= acc.block_bias[from];",
     ),
-    ("mean over all rows", GLUE, "if (rows[i].counts()) sum", "sum"),
+    ("mean over all rows", FACTORS, "if (rows[i].counts()) sum", "sum"),
     ("temperature's sign", GLUE, "divides_ ? -dscale_", "divides_ ? dscale_"),
     (
         "upstream gradient of the mean ignored",
@@ -177,7 +178,7 @@ MUTANTS = (
     ),
     (
         "upstream gradient of the rows ignored",
-        GLUE,
+        FACTORS,
         " * (upstream ? upstream[i] : T(1));",
         ";",
     ),
@@ -214,7 +215,7 @@ MUTANTS = (
     ("uniform part pulls", CLASSIFIER, "dscore[j] -= masked", "dscore[j] += masked"),
     ("class weights of another span", CLASSIFIER, "? class_weight + column", "? class_weight"),
     ("ignored rows keep a gradient", GLUE, "std::fill_n(out, in_.d, T(0));", ""),
-    ("mean over rows, not class weights", GLUE, "divisors ? divisors : weights;", "weights;"),
+    ("mean over rows, not class weights", FACTORS, "divisors ? divisors : weights;", "weights;"),
     (
         "ignored rows are read",
         ARGUMENTS,
