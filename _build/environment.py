@@ -97,7 +97,7 @@ def install_extension(state):
     sources = [p for p in sorted((ROOT / "csrc").rglob("*.*")) if tests not in p.parents]
     state = digest(state, os.environ.get("CXX", ""), *(ROOT / name for name in names), *sources)
     if not up_to_date("extension", state) or not list((ROOT / "fastloss").glob("_C.*.so")):
-        print("fastloss: compiling the extension, about a minute the first time", flush=True)
+        print("fastloss: compiling the extension, some minutes the first time", flush=True)
         pip_install("--no-build-isolation", "--no-deps", "--no-index", "--editable", ".")
         set_stamp("extension", state)
 

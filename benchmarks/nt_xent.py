@@ -84,10 +84,12 @@ def _loop(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callable[[
     minus_one = torch.full((1, 1), -1.0, device=case.device).expand(case.n, 1)
 
     def chunk(scores: Tensor, rows: slice, train: bool) -> Tensor:
-        torch.softmax(scores, 1, out=scores)
         positive = scores.gather(1, target[rows])
+        largest, at = scores.max(1, keepdim=True)
+        torch.softmax(scores, 1, out=scores)
+        lse = largest - scores.gather(1, at).log()  # log p of the positive may be log 0
         if train:
             scores.scatter_add_(1, target[rows], minus_one[rows])
-        return -positive.log()
+        return lse - positive
 
     return loop(case, inputs, mode, setting[1], chunk)

@@ -146,7 +146,8 @@ def inputs_of(case: Case) -> Inputs:
     query = torch.randn(case.n, case.d, generator=generator)
     if case.loss in ONE_SET:
         query[case.n // 2 :] += query[: case.n // 2]  # the second views
-        labels = torch.randint(100, (case.n,), generator=generator)
+        # No class of one, which sup_con leaves out and its plain forms do not.
+        labels = torch.randperm(case.n, generator=generator) % min(100, case.n // 2)
         return {"query": query.to(case.device, dtype), "labels": labels.to(case.device)}
     key = torch.randn(case.m, case.d, generator=generator)
     if case.loss == "linear_cross_entropy":

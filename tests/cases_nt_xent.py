@@ -202,7 +202,7 @@ def item_edges(similarity):
         Edge("one item, decoupled, with a queue", with_items(decoupled(queue_of(1)), n=1)),
         Edge("empty queue", with_items(queue_of(0))),
         Edge("two items", with_items(same, n=2)),
-        Edge("one feature", with_items(same, d=1), terms=10.0),
+        Edge("one feature", with_items(same, d=1), terms=100.0),
         Edge("zero row", with_items(put_in(0.0, view1=2))),
         Edge("zero item", with_items(put_in(0.0, view1=1, view2=1))),
         Edge("zero row of the queue", with_items(put_in(0.0, queue=1))),
@@ -300,6 +300,14 @@ def products(arguments, wrt):
     return set_products(2 * n, k, d, of_views, "queue" in wrt, bool(wrt), none)
 
 
+TWO_SETS = {"query": "view1", "key": "view2", "negatives": "queue"}
+
+
+def _scaled(arguments, generator):
+    (law,) = pair_invariances("scaled", **TWO_SETS)
+    return law.change({"temperature": 0.5} | arguments, generator)
+
+
 CASE = Case(
     name="nt_xent",
     module="NTXentLoss",
@@ -333,14 +341,8 @@ CASE = Case(
         Invariance("views of some items exchanged", _exchange_one_item),
         Invariance("queue permuted", _permute_queue),
         Invariance("weights doubled", _weights_doubled),
-        *pair_invariances(
-            "rotated",
-            "features shifted",
-            "scaled",
-            query="view1",
-            key="view2",
-            negatives="queue",
-        ),
+        *pair_invariances("rotated", "features shifted", **TWO_SETS),
+        Invariance("scaled", _scaled),
     ),
     edges=tuple(edges()),
     errors=tuple(errors()),

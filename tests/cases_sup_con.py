@@ -399,7 +399,7 @@ CASE = Case(
         PairSize(127, 45, 33, scale=30.0),
         PairSize(60, 33, 17, offset=3.0),
     ),
-    small=PairSize(6, 5, 3),
+    small=PairSize(4, 5, 3),
     large=PairSize(1536, 900, 64),
     variants=tuple(variants()),
     eager=eager_sup_con,

@@ -233,7 +233,7 @@ def small_cases(loss, dtype):
     elif loss not in cases.FEATURES:
         yield cases.Case(loss, 40, 70, dtype=dtype)
     else:
-        m = 40 if loss == "clip_loss" else 70
+        m = 40 if loss == "clip_loss" or loss in cases.ONE_SET else 70
         for similarity in ("dot",) if loss == "linear_cross_entropy" else ("dot", "cosine"):
             yield cases.Case(loss, 40, m, 8, dtype=dtype, similarity=similarity)
 

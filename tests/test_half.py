@@ -93,7 +93,12 @@ TRAINED = {
     # A trained batch: every query lies near its key, most gradients are tiny.
     "info_nce": lambda a, b: {"query": a, "key": b, "temperature": 0.05},
     "clip_loss": lambda a, b: {"image": a, "text": b, "logit_scale": 20.0},
-    "siglip_loss": lambda a, b: {"image": a, "text": b, "logit_scale": 10.0},
+    "siglip_loss": lambda a, b: {
+        "image": a,
+        "text": b,
+        "logit_scale": 58.0,
+        "logit_bias": -40.0,
+    },
     "in_batch_bpr_loss": lambda a, b: {"query": a, "key": b, "temperature": 0.1},
     "linear_cross_entropy": lambda a, b: {
         "input": 20 * a,

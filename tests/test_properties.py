@@ -13,7 +13,12 @@ from case import generator, run
 from cases import CASES, PAIRWISE
 
 REDUCED = [case for case in CASES if case.has_reduction]
-WEIGHTED = [case for case in PAIRWISE if "weights" in inspect.signature(case.function).parameters]
+OF_PAIRS = ("in_batch_bpr_loss", "in_batch_hinge_loss")  # their mean is over pairs
+WEIGHTED = [
+    case
+    for case in PAIRWISE
+    if "weights" in inspect.signature(case.function).parameters and case.name not in OF_PAIRS
+]
 SEED = st.integers(0, 2**32 - 1)
 
 
@@ -72,11 +77,26 @@ def test_mean_divides_by_the_weights(call):
     rows = run(case.function, arguments | {"weights": None}).loss
     counts = rows != 0
     weights = arguments.get("weights")
-    weights = torch.ones_like(rows) if weights is None else weights
-    divisor = (weights * counts).sum()
+    items = len(arguments[case.operands[0]])
+    weights = rows.new_ones(items) if weights is None else weights
+    # An item's weight is that of all of its rows: nt_xent's has two.
+    divisor = (weights.repeat(len(rows) // max(items, 1)) * counts).sum()
     if counts.all():
         assert_close(mean * divisor, total)
     doubled = arguments | {"weights": 2 * weights, "reduction": "mean"}
+    assert_close(run(case.function, doubled).loss, mean)
+
+
+@pytest.mark.parametrize("name", OF_PAIRS)
+def test_mean_of_pairs_divides_by_them(name):
+    case = next(case for case in PAIRWISE if case.name == name)
+    variant = next(v for v in case.variants if v.name == "cosine, weights")
+    size = case.small.resized(n=5, m=9)
+    arguments = case.arguments(variant, size, torch.float64, reduction="mean")
+    mean = run(case.function, arguments).loss
+    total = run(case.function, arguments | {"reduction": "sum"}).loss
+    assert_close(mean * 8 * arguments["weights"].sum(), total)
+    doubled = arguments | {"weights": 2 * arguments["weights"]}
     assert_close(run(case.function, doubled).loss, mean)
 
 

@@ -7,7 +7,9 @@
 namespace fastloss {
 
 // The targets' similarities, ahead of all others: a row's target is its own column. Its rounding
-// error is in every gap of the row, so products are summed in double.
+// error is in every gap of the row, so products are summed in double; from there on it goes the way
+// of all other scores, so that what the row's norm and the scale are rounded by cancels in the
+// gaps.
 template <class Loss, class S>
 void PairwiseCpu<Loss, S>::target_scores() {
   host::for_each_task(blocks(in_.n), [&](int64_t block, int64_t slot) {
@@ -16,21 +18,20 @@ void PairwiseCpu<Loss, S>::target_scores() {
     simd::dispatch([=, this]() FASTLOSS_SIMD_LOOP {
       const int64_t d = in_.d, last = std::min(in_.n, (block + 1) * block_);
       for (int64_t i = block * block_; i < last; ++i) {
+        operands_.query.load(i, query);
+        operands_.key.load(i, key);
         double product = 0;
-        T square = 0;
-        if (is_distance(in_.similarity)) {
-          square = detail::squared_distance<T>(in_.query + i * d, in_.key + i * d, d);
-        } else {
-          operands_.query.load(i, query);
-          operands_.key.load(i, key);
 #pragma omp simd reduction(+ : product)
-          for (int64_t c = 0; c < d; ++c) {
-            product += static_cast<double>(query[c]) * static_cast<double>(key[c]);
-          }
+        for (int64_t c = 0; c < d; ++c) {
+          product += static_cast<double>(query[c]) * static_cast<double>(key[c]);
         }
-        target_similarity_[i] =
-            scaled_similarity(in_.similarity, in_.scale, static_cast<T>(product),
-                              operands_.query_statistic[i], operands_.key_statistic[i], square);
+        T z = static_cast<T>(product);
+        if (similarities_of_span(in_.similarity, in_.scale, operands_.query_statistic[i],
+                                 operands_.key_statistic.data() + i, &z, 1)) {
+          const T square = detail::squared_distance<T>(in_.query + i * d, in_.key + i * d, d);
+          z = scaled_similarity(in_.similarity, in_.scale, T(0), T(0), T(0), square);
+        }
+        target_similarity_[i] = z;
       }
     });
   });

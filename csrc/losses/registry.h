@@ -3,7 +3,7 @@
 // torch (engines/pointwise_torch.cpp, engines/sampled_torch.cpp, engines/rowwise_torch.cpp).
 // Every loss of an engine that instantiates itself, one line each: X(stem, functor).
 // The losses of scores are instantiated where their engines meet torch
-// (engines/pointwise_torch.cpp, engines/sampled_torch.cpp).
+// (engines/elements_torch.cpp, engines/sampled_torch.cpp).
 #pragma once
 
 #include "losses/batch_all_triplet_loss.h"

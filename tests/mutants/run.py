@@ -46,9 +46,10 @@ SELECTION = (
     " or (workspace_limit_does_not and mean and bias)"
     " or backward_twice or (sum and ones) or products or costs_one or few_rows"
 )
-# Bugs in the losses of scores are caught by the C++ programs; their Python tests would only take
-# time here.
+# Bugs in the losses of scores and of one set, and in those of one pass, are caught by the C++
+# programs; their Python tests would only take time here.
 OTHERS = (
+    "siglip or nt_xent or sup_con or "
     "ranknet or listnet or hinge or bpr or pairwise_margin or sampled or kl_div or binary_cross"
     " or (cross_entropy and not linear_cross_entropy) or triplet or contrastive_loss"
 )
