@@ -163,17 +163,15 @@ class Case:
 
     @property
     def score_bytes(self) -> int:
-        """Bytes of the float32 matrix that eager forms: the scores, or the pairs of each list."""
+        """Bytes of the float32 array that eager forms: the scores, the pairs of each list, or all
+        triplets."""
+        if self.loss in TRIPLETS:
+            return 4 * self.n**3
         return 4 * self.n * self.m * self.places * (self.m if self.loss in ALL_PAIRS else 1)
 
     @property
     def operand_rows(self) -> int:
         return self.n if self.loss in ONE_SET else self.n + self.m
-        """Bytes of the float32 array that eager forms: the scores, the pairs of each list, or all
-        triplets."""
-        if self.loss in TRIPLETS:
-            return 4 * self.n**3
-        return 4 * self.n * self.m * (self.m if self.loss in ALL_PAIRS else 1)
 
     @property
     def bound_bytes(self) -> int:
@@ -182,9 +180,8 @@ class Case:
         Workspace + float32 accumulators of both gradients + the returned gradients + O(n + m), the
         last one taken as 64 bytes a row and a key. A loss of scores has no workspace, a pointwise
         one and one of rows against rows no accumulators, and a list being worked on takes
-        ITEM_BYTES an item. 4 MiB cover pages
-        that do not grow with the problem: code touched for the first time, thread stacks, the
-        matrix library's buffers.
+        ITEM_BYTES an item. 4 MiB cover pages that do not grow with the problem: code touched for
+        the first time, thread stacks, the matrix library's buffers.
         """
         fixed, stored = 4 << 20, 2 if self.half else 4
         if self.loss in TRIPLETS:  # rows are anchors and candidates: two accumulators
@@ -195,12 +192,10 @@ class Case:
                 gradients += stored * self.n * self.d
             return self.workspace + gradients + 64 * (self.n + self.m) + fixed
         rows = self.n * self.places
-        gradients = (stored + (0 if self.loss in POINTWISE else 4)) * rows * self.m
-        return gradients + 64 * rows + (ITEM_BYTES * self.m if self.loss in LISTS else 0) + fixed
         accumulated = 0 if self.loss in (*POINTWISE, *METRIC) else 4
         operands = {"contrastive_loss": 2}.get(self.loss, 3) if self.loss in METRIC else 1
-        gradients = operands * (stored + accumulated) * self.n * self.m
-        return gradients + 64 * self.n + (ITEM_BYTES * self.m if self.loss in LISTS else 0) + fixed
+        gradients = operands * (stored + accumulated) * rows * self.m
+        return gradients + 64 * rows + (ITEM_BYTES * self.m if self.loss in LISTS else 0) + fixed
 
     @property
     def shape(self) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import torch
 import bad_arguments as bad
 from bad_arguments import put
 from case import Edge, Error, Invariance
-from fastloss._workspace import current_workspace_limit
 from fastloss.reference.metric._candidates import distances, positives_and_negatives
 from pairwise import NAN, SIMILARITIES, PairSize, draw_pairs, euclidean_similarity, padded_products
 
@@ -408,7 +407,7 @@ def errors():
 
 
 def memory_bound(arguments, wrt):
-    """The workspace, accumulators, two of one set, returned gradients, O(n + m) vectors, and
+    """Beside the workspace: accumulators, two of one set, returned gradients, O(n + m) vectors, and
     sixteen rows of distances that are kept in any case."""
     rows, references = arguments["embeddings"], arguments.get("ref_embeddings")
     accumulators = sum(4 * arguments[name].numel() for name in wrt)
@@ -417,7 +416,7 @@ def memory_bound(arguments, wrt):
     returned = sum(arguments[name].element_size() * arguments[name].numel() for name in wrt)
     m = len(rows if references is None else references)
     vectors = 16 * 8 * (len(rows) + m) + 16 * 8 * m + 64 * 1024
-    return current_workspace_limit() + accumulators + returned + vectors
+    return accumulators + returned + vectors
 
 
 def products(arguments, wrt):
