@@ -56,6 +56,7 @@ TORCH_CHUNKED = "F.linear_cross_entropy, chunked"
 TORCH_OWN = "torch.nn.functional"  # the function that torch has for a pointwise loss
 PAIRS = "fastloss, pairs"  # method="pairs"
 QUARTER = "fastloss, a quarter"  # of the list: the same loss on its first m / 4 items
+HALF = "fastloss, half"  # of the rows of a batch: the same loss on the first n / 2
 BINARY = "fastloss, binary"  # labels; lists with other labels only
 CHUNKED = "chunked eager"
 RAX = "rax"
@@ -250,6 +251,7 @@ def _long_list(loss: str, labels: str, bars: tuple[Bar, ...], power: int = 1) ->
 
 
 GROWTH = Bar(TRAIN, QUARTER, 5)
+DOUBLED = Bar(TRAIN, HALF, 5)
 ONE_PASS = Bar(TRAIN, LIMIT, 1.06)
 MANY = 1_000_000
 
@@ -382,8 +384,8 @@ TRIPLET_CASES = (
         bars=(Bar(TRAIN, METRIC_LEARNING, 0.02),),
         quick=True,
     ),
-    Case("batch_all_triplet_loss", 4096, 64, 128),
-    Case("batch_all_triplet_loss", 8192, 64, 128),
+    Case("batch_all_triplet_loss", 4096, 64, 128, bars=(DOUBLED,)),
+    Case("batch_all_triplet_loss", 8192, 64, 128, bars=(DOUBLED,)),
     Case("semi_hard_triplet_loss", 1024, 64, 128),
     Case("semi_hard_triplet_loss", 8192, 64, 128),
 )

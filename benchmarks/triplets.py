@@ -2,6 +2,7 @@
 
 * eager: the distances, and the gaps of all n³ triplets under a mask; semi_hard chooses by it.
 * torch.compile: the same.
+* fastloss, half: the law of growth.
 
 pytorch-metric-learning, in `peers.py`, lists the triplets. The clusters overlap: a good part of the
 triplets is active.
@@ -17,7 +18,7 @@ from torch import Tensor
 
 import fastloss
 
-from .cases import COMPILE, EAGER, FASTLOSS, TRIPLET_MARGIN, Case
+from .cases import COMPILE, EAGER, FASTLOSS, HALF, TRIPLET_MARGIN, Case
 from .sides import (
     Inputs,
     Loss,
@@ -28,6 +29,7 @@ from .sides import (
     guarded,
     in_workspace,
     require_memory,
+    time_only,
     with_autograd,
 )
 
@@ -46,6 +48,7 @@ def sides(case: Case) -> dict[str, Side]:
         FASTLOSS: Side(_fastloss),
         EAGER: Side(_eager, sparing=True),
         COMPILE: Side(_compiled, compiles=True),
+        HALF: Side(_half),
     }
 
 
@@ -57,6 +60,11 @@ def _fastloss(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callab
         return value
 
     return in_workspace(case, with_autograd(loss, inputs, mode))
+
+
+def _half(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callable[[], Result]:
+    few = {name: tensor[: case.n // 2] for name, tensor in inputs.items()}
+    return time_only(_fastloss(case, few, mode, setting))
 
 
 def _eager_loss(case: Case, inputs: Inputs) -> Loss:

@@ -150,7 +150,9 @@ def plot(runs: dict[str, Run], data: Digits, raw: float, path: Path) -> None:
     """The held-out images as pixels and as each loss places them; Recall@1 in training."""
     figure, axes = plt.subplots(2, 3, figsize=(13, 8), layout="constrained")
     panels = {"raw pixels": data.test.flatten(1)} | {name: run.test for name, run in runs.items()}
-    recalls = {"raw pixels": raw} | {name: run.recall[max(run.recall)] for name, run in runs.items()}
+    recalls = {"raw pixels": raw} | {
+        name: run.recall[max(run.recall)] for name, run in runs.items()
+    }
     places = axes.flatten()
     for place, (name, points) in zip(places, panels.items(), strict=False):
         x, y = plane(points).unbind(1)

@@ -164,9 +164,7 @@ def test_sentence_transformers_batch_hard_triplet_losses(soft):
 
 
 def test_sentence_transformers_batch_semi_hard_triplet_loss():
-    agree(
-        ours("semi_hard_triplet_loss", margin=5), lambda x: semi_hard(euclidean(x), 5), ROWS
-    )
+    agree(ours("semi_hard_triplet_loss", margin=5), lambda x: semi_hard(euclidean(x), 5), ROWS)
 
 
 # --------------------------------------------------------------- the widely copied online triplets

@@ -18,9 +18,9 @@
 #include "losses/pairwise_hinge_loss.h"
 #include "losses/pairwise_logsumexp.h"
 #include "losses/ranknet_loss.h"
+#include "losses/semi_hard_triplet_loss.h"
 #include "losses/siglip_loss.h"
 #include "losses/sup_con.h"
-#include "losses/semi_hard_triplet_loss.h"
 
 #define FASTLOSS_PAIRWISE_LOSSES(X)           \
   X(clip_loss, ClipLoss)                      \
