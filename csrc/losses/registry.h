@@ -1,9 +1,7 @@
-// Every pairwise loss, one line each: X(stem, functor). The engine instantiates itself for these.
-// The losses of scores, and those of rows against rows, are instantiated where their engines meet
-// torch (engines/pointwise_torch.cpp, engines/sampled_torch.cpp, engines/rowwise_torch.cpp).
 // Every loss of an engine that instantiates itself, one line each: X(stem, functor).
-// The losses of scores are instantiated where their engines meet torch
-// (engines/elements_torch.cpp, engines/sampled_torch.cpp).
+// The losses of scores, those of rows against rows and those of chosen triplets are instantiated
+// where their engines meet torch (engines/elements_torch.cpp, engines/sampled_torch.cpp,
+// engines/rowwise_torch.cpp, engines/chosen_triplets_torch.cpp).
 #pragma once
 
 #include "losses/batch_all_triplet_loss.h"
