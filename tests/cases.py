@@ -63,7 +63,5 @@ CASES = (
     cases_siglip_loss.CASE,
     cases_sup_con.CASE,
     cases_triplet_margin_loss.CASE,
-    cases_siglip_loss.CASE,
-    cases_sup_con.CASE,
 )
 PAIRWISE = tuple(case for case in CASES if case.is_pairwise)
