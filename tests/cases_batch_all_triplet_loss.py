@@ -16,6 +16,7 @@ from labelled import (
     errors,
     labelled_edges,
     memory_bound,
+    products,
 )
 from pairwise import SIMILARITIES, PairSize
 
@@ -92,4 +93,5 @@ CASE = Case(
     edges=(*edges(), *labelled_edges("euclidean", hinge="softplus", average="valid")),
     errors=tuple(all_errors()),
     memory_bound=memory_bound,
+    products=products,
 )

@@ -14,6 +14,7 @@ from labelled import (
     edges,
     errors,
     memory_bound,
+    products,
 )
 from pairwise import SIMILARITIES, PairSize
 
@@ -77,4 +78,5 @@ CASE = Case(
     edges=tuple(edges()),
     errors=tuple(all_errors()),
     memory_bound=memory_bound,
+    products=products,
 )

@@ -31,17 +31,20 @@ def _drawn(seed, dtype, size):
     near each other.
 
     A triplet at its kink has a gradient or has none, by a rounding error, and a pair of equal
-    distances is chosen or is not: such inputs are drawn again.
+    distances is chosen or is not: such anchors are drawn again.
     """
     generator = torch.Generator().manual_seed(seed)
+    inputs = _candidate(generator, dtype, size)
     if size.n * max(size.n, size.m) ** 2 > CHECKED:  # compared with itself only
-        return _candidate(generator, dtype, size)
-    for _ in range(200):
-        inputs = _candidate(generator, dtype, size)
-        # At a large offset only distances tell rows apart.
-        kinds = SIMILARITIES if size.offset < 10 else ("euclidean", "sqeuclidean")
-        if all(_is_clear(inputs, refs, kinds) for refs in (False, True)):
+        return inputs
+    # At a large offset only distances tell rows apart.
+    kinds = SIMILARITIES if size.offset < 10 else ("euclidean", "sqeuclidean")
+    for _ in range(100):
+        unclear = _near_kinks(inputs, False, kinds) | _near_kinks(inputs, True, kinds)
+        if not unclear.any():
             return inputs
+        other = _candidate(generator, dtype, size)["embeddings"]
+        inputs["embeddings"][unclear] = other[unclear]
     raise AssertionError(f"no clear inputs of size {size}")
 
 
@@ -64,13 +67,16 @@ def _candidate(generator, dtype, size):
     }
 
 
-def _is_clear(inputs, with_references, similarities):
+def _near_kinks(inputs, with_references, similarities):
+    """Anchors of triplets that are nearly at their kink: a mask (n)."""
     refs = [inputs[name] if with_references else None for name in REFERENCES]
     positive, negative = positives_and_negatives(inputs["labels"], refs[1])
     valid = positive[:, :, None] & negative[:, None, :]
     triplets = valid.sum().item()
+    near = torch.zeros(len(valid), dtype=torch.bool)
     if triplets == 0:
-        return True
+        return near
+    anchors = valid.nonzero()[:, 0]
     rows = inputs["embeddings"].double()
     candidates = rows if refs[0] is None else refs[0].double()
     for similarity in similarities:
@@ -78,9 +84,9 @@ def _is_clear(inputs, with_references, similarities):
         gaps = (distance[:, :, None] - distance[:, None, :])[valid]
         # More than float32 rounds off; of few triplets more than central differences move.
         least = (4e-6 if triplets > 1000 else 2e-5) * distance.abs().max()
-        if any((gaps + margin).abs().min() <= least for margin in MARGINS):
-            return False
-    return True
+        for margin in MARGINS:
+            near[anchors[(gaps + margin).abs() <= least]] = True
+    return near
 
 
 def eager_distances(embeddings, ref_embeddings, similarity):

@@ -6,13 +6,17 @@ import torch
 from torch import Tensor
 
 from ..similarity import pairwise_similarity
+from ._distance import distance
 
 
 def distances(embeddings: Tensor, ref_embeddings: Tensor | None, similarity: str) -> Tensor:
     """Every anchor (n, d) against every candidate (m, d): (n, m)."""
     candidates = embeddings if ref_embeddings is None else ref_embeddings
-    similarities = pairwise_similarity(embeddings, candidates, similarity)
-    return 1 - similarities if similarity == "cosine" else -similarities
+    if similarity in ("cosine", "dot"):
+        # Summed in one order in every column, which a matrix product does not promise: equal rows
+        # are equally far.
+        return distance(embeddings[:, None], candidates[None], similarity)
+    return -pairwise_similarity(embeddings, candidates, similarity)
 
 
 def positives_and_negatives(labels: Tensor, ref_labels: Tensor | None) -> tuple[Tensor, Tensor]:
