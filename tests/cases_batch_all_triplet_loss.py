@@ -87,6 +87,7 @@ CASE = Case(
     large=PairSize(1024, 1024, 64),
     variants=tuple(variants()),
     thread_sizes=((45, 40), (3, 60)),
+    few=("euclidean, all",),
     eager=eager_batch_all_triplet_loss,
     differentiable=("embeddings", "ref_embeddings"),
     invariances=(*INVARIANCES, FAR_CLASSES_OF_ONE),

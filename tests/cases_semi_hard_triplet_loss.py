@@ -72,6 +72,7 @@ CASE = Case(
     large=PairSize(1024, 1024, 64),
     variants=tuple(variants()),
     thread_sizes=((45, 40), (3, 60)),
+    few=("euclidean, all",),
     eager=eager_semi_hard_triplet_loss,
     differentiable=("embeddings", "ref_embeddings"),
     invariances=INVARIANCES,

@@ -167,33 +167,16 @@ def test_counts_beyond_2_to_the_31():
     assert total.item() == valid / 2
 
 
-@pytest.mark.parametrize("references", [False, True])
-@pytest.mark.parametrize("reduction", ["mean", "none"])
-@pytest.mark.parametrize("name", LOSSES)
-def test_workspace_limit_does_not_change_the_result(name, reduction, references):
-    """In float64, where no triplet lies within rounding of its kink."""
-    arguments = labelled(PairSize(290, 600, 9), references=references) | {"reduction": reduction}
-    wrt = ("embeddings", "ref_embeddings") if references else ("embeddings",)
-    function = getattr(fastloss, name)
-    whole = run(function, arguments, wrt)
-    for limit in (1, 30_000, 3_000_000):
-        with fastloss.workspace_limit(limit):
-            part = run(function, arguments, wrt)
-        assert_close(part.loss, whole.loss, f"loss with {limit} bytes")
-        for operand in wrt:
-            assert_close(part.gradients[operand], whole.gradients[operand], f"{operand}, {limit}")
-
-
 @pytest.mark.parametrize("positives", [3, 40, 90])
 @pytest.mark.parametrize("hinge", ["relu", "softplus"])
 def test_many_positives(hinge, positives):
     """Thresholds compared one by one or searched; softplus pair by pair or by sweeps."""
     g = generator(4)
-    n = 3 * positives
+    n = 2 * positives
     for dtype in DTYPES:
         arguments = {
             "embeddings": torch.randn(n, 6, generator=g, dtype=torch.float64).to(dtype),
-            "labels": torch.arange(n) % 3,
+            "labels": torch.arange(n) % 2,
             "margin": 0.25,
             "hinge": hinge,
         }
