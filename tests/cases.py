@@ -65,3 +65,14 @@ CASES = (
     cases_triplet_margin_loss.CASE,
 )
 PAIRWISE = tuple(case for case in CASES if case.is_pairwise)
+
+# Each differs from another loss in its functor alone, which tests of seconds a loss do not meet.
+ALIKE = (
+    "contrastive_loss",  # triplet_margin_loss
+    "in_batch_hinge_loss",  # in_batch_bpr_loss
+    "labelled_triplet_loss",  # triplet_margin_loss
+    "pairwise_hinge_loss",  # ranknet_loss
+    "pairwise_margin_loss",  # bpr_loss
+    "semi_hard_triplet_loss",  # batch_all_triplet_loss
+)
+DIFFERENT = tuple(case for case in CASES if case.name not in ALIKE)

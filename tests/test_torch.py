@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 import fastloss
 from accuracy import assert_close
 from case import Variant, as_leaves, run
-from cases import CASES
+from cases import CASES, DIFFERENT
 
 # The compiler's own warnings about torch's insides are none of ours.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -57,7 +57,7 @@ def test_compile_fullgraph(case, variant, reduction):
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", DIFFERENT, ids=str)
 def test_compile_with_dynamic_shapes(case, reduction):
     """The compilation for the first size serves all sizes."""
     compilations = []
@@ -79,23 +79,11 @@ def test_compile_with_dynamic_shapes(case, reduction):
     assert len(set(compilations)) == 1
 
 
-# Compiled like another one in all but the operator's name; compiling takes seconds.
-ALIKE = {
-    "contrastive_loss": "triplet_margin_loss",
-    "in_batch_hinge_loss": "in_batch_bpr_loss",
-    "labelled_triplet_loss": "triplet_margin_loss",
-    "pairwise_contrastive_loss": "batch_all_triplet_loss",
-    "pairwise_hinge_loss": "ranknet_loss",
-    "pairwise_margin_loss": "bpr_loss",
-    "semi_hard_triplet_loss": "batch_all_triplet_loss",
-}
-
-
 @pytest.mark.skipif(
     bool(re.search(r"[\s'\"\\\\$]", torch.__file__)),
     reason="torch's compiler does not quote its own path, which holds a space or a quote here",
 )
-@pytest.mark.parametrize("case", [c for c in CASES if c.name not in ALIKE], ids=str)
+@pytest.mark.parametrize("case", DIFFERENT, ids=str)
 def test_compile_by_the_default_backend(case):
     """With the work around a loss in a training step: an encoder before, a scale after."""
     arguments = case.arguments(case.variants[0], case.small, torch.float32)
