@@ -183,7 +183,7 @@ def markdown(rows: list[Row]) -> str:
         parts.append(_markdown_table(of_scores, "loss, n × m", EAGER, sides))
     if of_metric:
         sides = (FASTLOSS, COMPILE, METRIC_LEARNING)
-        parts.append(_markdown_table(of_metric, "loss, n × m", EAGER, sides))
+        parts.append(_markdown_table(of_metric, "loss, n × m (× d)", EAGER, sides))
     if of_scores or of_metric:
         units.append("eager")
     about = rows[0]["environment"]
