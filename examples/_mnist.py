@@ -32,7 +32,8 @@ def load() -> Digits:
 
 def encoder() -> nn.Sequential:
     """Images (n, 1, 28, 28) to features (n, 256)."""
-    # Normalisation makes up for biases. The first layer sees patches of 4 x 4 pixels.
+    # Normalisation makes up for biases. The first layer sees patches of 4 x 4 pixels. Channels come
+    # last in memory, with which few of them take half the time.
     return nn.Sequential(
         nn.Conv2d(1, 32, 4, stride=4, bias=False),
         nn.BatchNorm2d(32),
@@ -44,4 +45,4 @@ def encoder() -> nn.Sequential:
         nn.Linear(64 * 4 * 4, FEATURES, bias=False),
         nn.BatchNorm1d(FEATURES),
         nn.ReLU(),
-    )
+    ).to(memory_format=torch.channels_last)

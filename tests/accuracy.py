@@ -11,6 +11,11 @@ by definition. Entries that are not finite must be the same in `ours` and `exact
 Operands of 16 bits are judged by float32: `exact` and `eager` take the same stored values, the
 loss is float32 and within float32's budget, and a gradient in 16 bits has that budget and one unit
 in the last place of the largest entry of its row, for the one rounding when it is stored.
+
+Where a temperature of 0.005 makes one rounding of one score felt, eager may be near the exact
+result by luck, of a few numbers or of all. What misses the budget is therefore judged again, by
+the largest error that eager makes on inputs that differ by some units in the last place: the same
+problem, with roundings of its own. Not at edges, where inputs are what they are.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from case import Result, as_leaves, run, to_dtype
+from case import Result, as_leaves, generator, run, to_dtype
 
 # dtype: (for entries of a tensor, for a 0-dim result), relative to the largest exact entry.
 # Eager's error in one number says little about the error of a sum of that many terms, so scalars
@@ -56,6 +61,13 @@ def largest_error(result, exact):
     return (result - exact)[both].abs().max().item() if both.any() else 0.0
 
 
+def largest_excess(ours, exact, units):
+    """Largest |ours − exact| beyond the units allowed to the entries."""
+    excess = (ours.double() - exact.double()).abs() - units
+    excess = torch.where(ours.isfinite() & exact.isfinite(), excess, 0.0)
+    return excess.max().item() if excess.numel() else 0.0
+
+
 def largest(exact):
     finite = exact[exact.isfinite()]
     return finite.abs().max().item() if finite.numel() else 0.0
@@ -72,9 +84,7 @@ def assert_within(ours, exact, allowed, what, units=0.0):
     """`units` are allowed beside, entry by entry."""
     assert ours.shape == exact.shape, f"{what}: shape {tuple(ours.shape)}, not {exact.shape}"
     assert_same_nonfinite(ours, exact, what)
-    excess = (ours.double() - exact.double()).abs() - units
-    excess = torch.where(ours.isfinite() & exact.isfinite(), excess, 0.0)
-    error = excess.max().item() if excess.numel() else 0.0
+    error = largest_excess(ours, exact, units)
     assert error <= allowed, (
         f"{what}: error {error:.3e} > {allowed:.3e}, largest {largest(exact):.3e}"
     )
@@ -100,6 +110,8 @@ class Judge:
         self.wrt = self.wrt if wrt is None else wrt
         self.terms = terms
         self.upstream = upstream
+        self.case = case
+        self.errors_nearby = {}  # dtype: eager's errors on neighbouring inputs
         self.exact = {
             dtype: run(case.reference, to_dtype(arguments, torch.float64), self.wrt, upstream)
             for dtype, arguments in self.arguments.items()
@@ -132,25 +144,55 @@ class Judge:
         narrow = torch.float32 if dtype == torch.float64 else dtype
         exact, eager, eager_exact = self.exact[dtype], self.eager[narrow], self.exact[narrow]
         assert ours.loss.dtype == computed_in(dtype)
-        self._accept(ours.loss, exact.loss, eager.loss, eager_exact.loss, "loss")
+        self._accept(ours.loss, exact.loss, eager.loss, eager_exact.loss, dtype, "loss")
         for name, gradient in ours.gradients.items():
-            what = f"gradient of {name}"
             eagers = eager.gradients[name], eager_exact.gradients[name]
-            assert gradient.dtype == self.arguments[dtype][name].dtype, what
-            allowed = self._accept(gradient, exact.gradients[name], *eagers, what)
+            assert gradient.dtype == self.arguments[dtype][name].dtype, name
+            allowed = self._accept(gradient, exact.gradients[name], *eagers, dtype, name)
+            what = f"gradient of {name}"
             self._accept_as_vector(gradient, exact.gradients[name], *eagers, allowed, what)
 
-    def _accept(self, ours, exact, eager, eager_exact, what):
+    def _accept(self, ours, exact, eager, eager_exact, dtype, name):
         units = storage_unit(exact, ours.dtype)
         floor = floor_of(ours) * max(largest(exact), self.terms)
         ratio = UNIT_RATIO[computed_in(ours.dtype)]
         allowed = 2 * largest_error(eager, eager_exact) * ratio + floor
-        assert_within(ours, exact, allowed, f"{what} in {ours.dtype}", units)
+        if self.terms == 0.0 and largest_excess(ours, exact, units) > allowed:
+            allowed = 2 * self._largest_error_nearby(dtype, name) * ratio + floor
+        what = f"{'loss' if name == 'loss' else f'gradient of {name}'} in {ours.dtype}"
+        assert_within(ours, exact, allowed, what, units)
         return allowed + (units.max().item() if isinstance(units, torch.Tensor) else units)
+
+    def _largest_error_nearby(self, dtype, name):
+        if dtype not in self.errors_nearby:
+            self.errors_nearby[dtype] = self._errors_nearby(self.arguments[dtype])
+        return self.errors_nearby[dtype][name]
+
+    def _errors_nearby(self, arguments):
+        errors = {}
+        function = self.case.eager or self.case.reference
+        narrow = to_dtype(arguments, torch.float32)
+        for seed in range(5):
+            nudged = dict(narrow)
+            for name in self.case.operands:
+                noise = torch.randn(narrow[name].shape, generator=generator(seed))
+                nudged[name] = narrow[name] * (1 + 8 * torch.finfo(torch.float32).eps * noise)
+            exact = run(
+                self.case.reference, to_dtype(nudged, torch.float64), self.wrt, self.upstream
+            )
+            eager = run(function, nudged, self.wrt, self.upstream)
+            pairs = {"loss": (eager.loss, exact.loss)} | {
+                name: (eager.gradients[name], exact.gradients[name]) for name in self.wrt
+            }
+            for name, pair in pairs.items():
+                errors[name] = max(errors.get(name, 0.0), largest_error(*pair))
+        return errors
 
     def _accept_as_vector(self, ours, exact, eager, eager_exact, allowed, what):
         """The same direction, and no bias to one side: entry by entry an error looks small."""
-        if exact.numel() < 2 or not exact.isfinite().all() or largest(exact) <= self.terms:
+        # Nothing but rounding, or 0 in eager's float32.
+        smallest = max(self.terms, torch.finfo(torch.float32).tiny)
+        if exact.numel() < 2 or not exact.isfinite().all() or largest(exact) <= smallest:
             return
 
         def turned_and_biased(mine, true):

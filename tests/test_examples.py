@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -109,3 +110,27 @@ def test_views_differ(monkeypatch):
     assert not torch.isclose(first, second).all(dim=(1, 2, 3)).any()
     assert first.min() >= 0
     assert first.max() <= 1
+
+
+def test_simclr_check(monkeypatch):
+    """The example finds curves that part, and features that are no better than pixels."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from simclr_mnist import DEFAULT_EPOCHS, check
+
+    def failures(first=0.0, apart=0.0, accuracy=0.97):
+        epochs = DEFAULT_EPOCHS["nt_xent"]
+        side = {"accuracy": [(0, 0.9), (epochs, 0.97)]}
+        other = {"accuracy": [(0, 0.9), (epochs, accuracy)]}
+        return check(
+            {
+                "loss": "nt_xent",
+                "epochs": epochs,
+                "raw_pixels": 0.95,
+                "sides": {"eager": side, "fastloss": other},
+                "curve_deviation": {"first step": first, "all steps": apart},
+            }
+        )
+
+    assert failures() == []
+    for wrong in ({"first": 1e-4}, {"apart": 0.1}, {"apart": math.nan}, {"accuracy": 0.955}):
+        assert len(failures(**wrong)) == 1, wrong

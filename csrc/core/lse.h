@@ -31,10 +31,46 @@ struct LseState {
     merge(LseState{score, score == -math::kInfinity<T> ? T(0) : T(1)});
   }
 
+  // Nothing but masked terms; a NaN is none.
+  FASTLOSS_HOST_DEVICE bool empty() const { return sum == T(0); }
+
   // log Σ exp(score); −inf when empty.
   FASTLOSS_HOST_DEVICE T value() const {
     using std::log;
     return max + log(sum);
+  }
+  // log Σ exp(score − x), without rounding anything to the size of the scores.
+  FASTLOSS_HOST_DEVICE T above(T x) const {
+    using std::log;
+    return (max - x) + log(sum);
+  }
+};
+
+// How scores become probabilities. In two parts: log Σ exp(score) would be rounded to the size of
+// the scores, and with it, to the same side, every probability of a row.
+template <class T>
+struct Normaliser {
+  T max = 0;      // never −inf
+  T inverse = 0;  // 1 / Σ exp(score − max); 0: there is nothing but masked scores
+
+  template <class Sum>
+  static FASTLOSS_HOST_DEVICE Normaliser of(const Sum& all) {
+    return {LseState<T>::shift(all.max), static_cast<T>(1 / all.sum)};
+  }
+  static FASTLOSS_HOST_DEVICE Normaliser load(const T* fields, int64_t stride) {
+    return {fields[0], fields[stride]};
+  }
+  FASTLOSS_HOST_DEVICE void store(T* fields, int64_t stride) const {
+    fields[0] = max;
+    fields[stride] = inverse;
+  }
+  FASTLOSS_HOST_DEVICE bool counts() const { return !(inverse == T(0)); }
+  FASTLOSS_HOST_DEVICE T probability(T score) const {
+    return inverse * math::exp_up_to_0(score - max);
+  }
+  // The sum of the probabilities of a part of the scores.
+  FASTLOSS_HOST_DEVICE T probability(const LseState<T>& part) const {
+    return part.sum * probability(part.max);
   }
 };
 
@@ -62,8 +98,8 @@ FASTLOSS_HOST_DEVICE LseState<T> lse_of_span(const T* __restrict similarity,
 }
 
 // The same, and similarity[j] becomes exp(score_j − max) · factor[j]. With the row's log-sum-exp
-// known later, one multiplication by exp(max − lse) makes it the probability: one exp an element
-// for loss and gradient together.
+// known later, one multiplication by probability(max) makes it the probability: one exp an
+// element for loss and gradient together.
 template <class T>
 FASTLOSS_HOST_DEVICE LseState<T> weigh_span(T* __restrict similarity, const T* __restrict bias,
                                             const T* __restrict factor, int64_t count) {

@@ -263,19 +263,4 @@ FASTLOSS_HOST_DEVICE T softplus(T x) {
   return x > T(0) ? x + log1p(exp(-x)) : log1p(exp(x));
 }
 
-// 1 / (1 + e^{−x}), with full relative precision at both ends.
-template <class T>
-FASTLOSS_HOST_DEVICE T sigmoid(T x) {
-  if (x >= T(0)) return T(1) / (T(1) + exp(-x));
-  const T e = exp(x);
-  return e / (T(1) + e);
-}
-
-// log(e^a + e^b); −inf stands for "no term".
-template <class T>
-FASTLOSS_HOST_DEVICE T log_add_exp(T a, T b) {
-  if (a == -kInfinity<T>) return b;
-  return a + softplus(b - a);
-}
-
 }  // namespace fastloss::math

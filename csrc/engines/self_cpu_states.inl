@@ -3,7 +3,9 @@
 namespace fastloss {
 
 // Scores of a tile against the slot's packed panel into out(count × cols_), the row itself and its
-// target masked; then visit(r, span) for every row, within one SIMD clone.
+// target masked; then visit(r, span) for every row, within one SIMD clone. Of a pair in the block
+// itself both orders are one number, for a product may round them apart: against the row's state,
+// which has seen one of them, the other is off by a rounding of the size of the scores.
 template <class Loss, class S>
 template <class Visit>
 void SelfCpu<Loss, S>::score_tile(const Panel& panel, const Tile& t, int64_t slot, T* out,
@@ -11,6 +13,9 @@ void SelfCpu<Loss, S>::score_tile(const Panel& panel, const Tile& t, int64_t slo
   tiles_.multiply(rows(), t.row, t.count, t.from, t.width, slot, out);
   const T* const row_statistic = this->row_statistic();
   simd::dispatch([=, this, &panel, &visit]() FASTLOSS_SIMD_LOOP {
+    for (int64_t r = 1; r < t.square; ++r) {
+      for (int64_t c = 0; c < r; ++c) out[r * cols_ + t.from + c] = out[c * cols_ + t.from + r];
+    }
     for (int64_t r = 0; r < t.count; ++r) {
       const int64_t row = t.row + r;
       T* const span = out + r * cols_;

@@ -37,7 +37,7 @@ template <class T>
 FASTLOSS_HOST_DEVICE T scaled_similarity(Similarity kind, T scale, T x, T row, T col, T square) {
   if (kind == Similarity::kEuclidean) return -scale * std::sqrt(square);
   if (kind == Similarity::kSquaredEuclidean) return -scale * square;
-  return scale * row * col * x;
+  return x * (scale * (row * col));
 }
 
 // Products to scaled similarities, in place. `row` is the row's statistic (inverse norm or squared
@@ -48,9 +48,9 @@ FASTLOSS_HOST_DEVICE bool similarities_of_span(Similarity kind, T scale, T row,
                                                const T* __restrict cols, T* __restrict span,
                                                int64_t count) {
   if (!is_distance(kind)) {
-    const T factor = scale * row;
+    // Row and column may change places without changing a bit.
 #pragma omp simd
-    for (int64_t j = 0; j < count; ++j) span[j] *= factor * cols[j];
+    for (int64_t j = 0; j < count; ++j) span[j] *= scale * (row * cols[j]);
     return false;
   }
   int close = 0;

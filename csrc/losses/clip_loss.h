@@ -36,11 +36,12 @@ struct ClipLoss : InfoNce<T> {
                                                const T* __restrict fields, int64_t stride,
                                                const T* __restrict factor, int64_t count,
                                                T* __restrict dscore) {
-    const T* __restrict normaliser = fields + stride * (offsetof(Row, normaliser) / sizeof(T));
+    const T* __restrict max = fields + stride * (offsetof(Row, normaliser) / sizeof(T));
+    const T* __restrict inverse = max + stride;
     const T* __restrict uniform = fields + stride * (offsetof(Row, uniform) / sizeof(T));
 #pragma omp simd
     for (int64_t j = 0; j < count; ++j) {
-      dscore[j] += factor[j] * InfoNce<T>::derivative(score[j], normaliser[j], uniform[j]);
+      dscore[j] += factor[j] * InfoNce<T>::derivative(score[j], {max[j], inverse[j]}, uniform[j]);
     }
   }
 };

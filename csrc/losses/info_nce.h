@@ -7,9 +7,8 @@
 // lse − s_t = softplus(N − s_t): the target never enters N, so nothing cancels when the target wins
 // and a loss of 1e-4 keeps all its digits (lse − s_t as a difference loses half of them).
 //     ∂L/∂s_j = p_j − ε / A,                      p_j = exp(s_j − lse)
-//     ∂L/∂s_t = p_t − (1 − ε) − ε / A             p_t = sigmoid(s_t − N)
-//             = −(1 − ε) sigmoid(N − s_t) + ε (p_t − 1 / A),
-// where 1 − p_t = sigmoid(N − s_t) again without a difference.
+//     ∂L/∂s_t = p_t − (1 − ε) − ε / A  =  −(1 − ε) Σ_j p_j + ε (p_t − 1 / A),
+// where 1 − p_t = Σ_j p_j again without a difference.
 // Decoupled (Yeh et al. 2022, arXiv:2110.06848): the target leaves the denominator,
 //     L = N − s_t,   ∂L/∂s_j = exp(s_j − N),   ∂L/∂s_t = −1.
 // A row whose denominator is empty has nothing to average: value 0, every derivative 0.
@@ -36,14 +35,14 @@ struct InfoNce {
     }
   };
 
-  // What backward needs of a row; normaliser = +inf says that the row has nothing to average.
+  // What backward needs of a row.
   struct Row {
-    T value;       // L
-    T normaliser;  // lse, or N when decoupled
-    T uniform;     // ε / A
-    T dtarget;     // ∂L/∂s_t
+    T value;                   // L
+    Normaliser<T> normaliser;  // of lse, or of N when decoupled
+    T uniform;                 // ε / A
+    T dtarget;                 // ∂L/∂s_t
 
-    FASTLOSS_HOST_DEVICE bool counts() const { return !(normaliser == math::kInfinity<T>); }
+    FASTLOSS_HOST_DEVICE bool counts() const { return normaliser.counts(); }
   };
 
   T smoothing;
@@ -73,45 +72,42 @@ struct InfoNce {
 
   // … which this makes p_j · factor[j] once the row is known.
   FASTLOSS_HOST_DEVICE static T weigh_factor(const State& span, const Row& row) {
-    return math::exp_up_to_0(LseState<T>::shift(span.lse.max) - row.normaliser);
+    return row.normaliser.probability(span.lse.max);
   }
 
   FASTLOSS_HOST_DEVICE Row finish(State others, T target, int64_t /*column*/ = 0) const {
-    const T negatives = others.lse.value();
-    if (decoupled) {
-      if (negatives == -math::kInfinity<T>) return nothing();
-      return {negatives - target, negatives, T(0), T(-1)};
-    }
-    const T lse = math::log_add_exp(negatives, target);
-    if (lse == -math::kInfinity<T>) return nothing();
-    const T gap = negatives - target;
-    const T missing = math::sigmoid(gap);  // 1 − p_t
-    if (!(smoothing > T(0))) return {math::softplus(gap), lse, T(0), -missing};
+    LseState<T> all = others.lse;
+    if (!decoupled) all.push(target);
+    if (all.empty()) return {};
+    const auto normaliser = Normaliser<T>::of(all);
+    const T gap = others.lse.above(target);  // N − s_t
+    if (decoupled) return {gap, normaliser, T(0), T(-1)};
+    const T missing = normaliser.probability(others.lse);  // 1 − p_t
+    if (!(smoothing > T(0))) return {math::softplus(gap), normaliser, T(0), -missing};
     others.scores.push(target);
     const T uniform = smoothing / others.scores.count;
     const T kept = T(1) - smoothing;
     const T mean = others.scores.total / others.scores.count;
-    return {kept * math::softplus(gap) + smoothing * (lse - mean), lse, uniform,
-            smoothing * math::sigmoid(-gap) - kept * missing - uniform};
+    return {kept * math::softplus(gap) + smoothing * all.above(mean), normaliser, uniform,
+            smoothing * normaliser.probability(target) - kept * missing - uniform};
   }
 
   // dscore[j] = factor · ∂L/∂s_j of keys that are not the target.
   FASTLOSS_HOST_DEVICE static void dscores(const T* __restrict similarity, const T* __restrict bias,
                                            int64_t /*column*/, int64_t count, const Row& row,
                                            T factor, T* __restrict dscore) {
-    const T normaliser = row.normaliser, uniform = row.uniform;
+    const Normaliser<T> normaliser = row.normaliser;
+    const T uniform = row.uniform;
 #pragma omp simd
     for (int64_t j = 0; j < count; ++j) {
       dscore[j] = factor * derivative(similarity[j] + bias[j], normaliser, uniform);
     }
   }
   // A masked score (−inf) has none.
-  FASTLOSS_HOST_DEVICE static T derivative(T score, T normaliser, T uniform) {
-    const T derivative = math::exp_up_to_0(score - normaliser) - uniform;
+  FASTLOSS_HOST_DEVICE static T derivative(T score, Normaliser<T> normaliser, T uniform) {
+    const T derivative = normaliser.probability(score) - uniform;
     return score == -math::kInfinity<T> ? T(0) : derivative;
   }
-
-  FASTLOSS_HOST_DEVICE static Row nothing() { return {T(0), math::kInfinity<T>, T(0), T(0)}; }
 };
 
 }  // namespace fastloss

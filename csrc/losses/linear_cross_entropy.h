@@ -4,8 +4,8 @@
 // With class weights w, smoothing ε and A classes that are not removed (score −inf),
 //     L = (1 − ε) w_t (lse − s_t) + (ε / A) Σ_c w_c (lse − s_c),       W = Σ_c w_c,
 //     ∂L/∂s_c = a p_c − u w_c − [c = t] (1 − ε) w_t,    u = ε / A,  a = (1 − ε) w_t + u W.
-// lse − s_t = softplus(N − s_t) and 1 − p_t = sigmoid(N − s_t), so that the target's derivative is
-//     ∂L/∂s_t = −(1 − ε) w_t sigmoid(N − s_t) + u (W p_t − w_t)
+// lse − s_t = softplus(N − s_t) and 1 − p_t = Σ_{c ≠ t} p_c, so that the target's derivative is
+//     ∂L/∂s_t = −(1 − ε) w_t Σ_{c ≠ t} p_c + u (W p_t − w_t)
 // without a difference of nearly equal numbers. The class weights are part of the loss of a row: a
 // mean divides by Σ_i w_{t_i}, which the engine is told separately (pairwise.h, divisors).
 // A row without classes has nothing to average.
@@ -44,12 +44,12 @@ struct LinearCrossEntropy {
 
   struct Row {
     T value;
-    T normaliser;  // lse; +inf: nothing to average
-    T share;       // a
-    T uniform;     // u
+    Normaliser<T> normaliser;
+    T share;    // a
+    T uniform;  // u
     T dtarget;
 
-    FASTLOSS_HOST_DEVICE bool counts() const { return !(normaliser == math::kInfinity<T>); }
+    FASTLOSS_HOST_DEVICE bool counts() const { return normaliser.counts(); }
   };
 
   T smoothing;
@@ -71,36 +71,37 @@ struct LinearCrossEntropy {
     return {weigh_span(z, bias, factor, count), {}};
   }
   FASTLOSS_HOST_DEVICE static T weigh_factor(const State& span, const Row& row) {
-    return row.share * math::exp_up_to_0(LseState<T>::shift(span.lse.max) - row.normaliser);
+    return row.share * row.normaliser.probability(span.lse.max);
   }
 
   FASTLOSS_HOST_DEVICE Row finish(State others, T target, int64_t column) const {
-    const T n = others.lse.value();
-    const T lse = math::log_add_exp(n, target);
-    if (lse == -math::kInfinity<T>) return {T(0), math::kInfinity<T>, T(0), T(0), T(0)};
-    const T gap = n - target;
+    LseState<T> every = others.lse;
+    every.push(target);
+    if (every.empty()) return {};
+    const auto normaliser = Normaliser<T>::of(every);
     const T weight = weight_of(column);
     const T kept = (T(1) - smoothing) * weight;
     // A class of weight 0 costs nothing, not even where its loss is infinite.
-    const T own = kept == T(0) ? T(0) : kept * math::softplus(gap);
-    const T down = kept * math::sigmoid(gap);
-    if (!(smoothing > T(0))) return {own, lse, kept, T(0), -down};
+    const T own = kept == T(0) ? T(0) : kept * math::softplus(others.lse.above(target));
+    const T down = kept * normaliser.probability(others.lse);
+    if (!(smoothing > T(0))) return {own, normaliser, kept, T(0), -down};
     const bool removed = target == -math::kInfinity<T>;
     if (!removed) others.scores.merge({weight * target, weight, T(1)});
     const T u = smoothing / others.scores.count;
     const T all = others.scores.weight;
-    return {own + u * (all * lse - others.scores.total), lse, kept + u * all, u,
-            -down + u * (all * math::sigmoid(-gap) - (removed ? T(0) : weight))};
+    return {own + u * (all * every.value() - others.scores.total), normaliser, kept + u * all, u,
+            -down + u * (all * normaliser.probability(target) - (removed ? T(0) : weight))};
   }
 
   FASTLOSS_HOST_DEVICE void dscores(const T* __restrict z, const T* __restrict bias, int64_t column,
                                     int64_t count, const Row& row, T factor,
                                     T* __restrict dscore) const {
-    const T normaliser = row.normaliser, share = factor * row.share, u = factor * row.uniform;
+    const Normaliser<T> normaliser = row.normaliser;
+    const T share = factor * row.share, u = factor * row.uniform;
     const T* __restrict weight = class_weight != nullptr ? class_weight + column : nullptr;
 #pragma omp simd
     for (int64_t j = 0; j < count; ++j) {
-      dscore[j] = share * math::exp_up_to_0(z[j] + bias[j] - normaliser);
+      dscore[j] = share * normaliser.probability(z[j] + bias[j]);
     }
     if (!(smoothing > T(0))) return;
     for (int64_t j = 0; j < count; ++j) {

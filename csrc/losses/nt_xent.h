@@ -2,10 +2,8 @@
 // the row's partner among all other rows, and the queue's. The partner's score s_t reaches `finish`
 // alone, all others through N = log Σ_j exp s_j:
 //     L = log(e^N + e^{s_t}) − s_t,        decoupled: L = N − s_t
-// with p_j = exp(s_j − m) / Σ exp(s − m), m the largest score of the row. Written with the
-// logarithm, exp(s_j − log Σ exp s), p would carry the rounding of a number of the size of m, the
-// same for the whole row: candidates that few rows meet see no mean of it. What is added here is
-// the way from a tile to its columns: s_ij = s_ji belongs to row i and to row j,
+// What is added here is the way from a tile to its columns: s_ij = s_ji belongs to row i and to
+// row j,
 //     ∂(g_i L_i + g_j L_j)/∂s_ij = g_i p_ij + g_j p_ji.
 #pragma once
 
@@ -18,15 +16,7 @@ namespace fastloss {
 template <class T>
 struct NtXent : InfoNce<T> {
   using typename InfoNce<T>::State;
-
-  struct Row {
-    T value;    // L
-    T max;      // m; +inf: nothing to average
-    T inverse;  // 1 / Σ exp(s − m)
-    T dtarget;  // ∂L/∂s_t
-
-    FASTLOSS_HOST_DEVICE bool counts() const { return !(max == math::kInfinity<T>); }
-  };
+  using typename InfoNce<T>::Row;
 
   static constexpr bool kPaired = true;
   static constexpr int kOptions = 1;
@@ -46,20 +36,10 @@ struct NtXent : InfoNce<T> {
     merge_lse_of_columns(tile, stride, rows, cols, states);
   }
 
-  FASTLOSS_HOST_DEVICE Row finish(State others, T target) const {
-    const auto row = InfoNce<T>::finish(others, target);
-    if (!row.counts()) return {T(0), math::kInfinity<T>, T(0), T(0)};
-    const bool first = !this->decoupled && target > others.lse.max;
-    const T max = first ? target : others.lse.max;
-    T sum = others.lse.sum * math::exp_up_to_0(others.lse.max - max);
-    if (!this->decoupled) sum += math::exp_up_to_0(target - max);
-    return {row.value, max, T(1) / sum, row.dtarget};
-  }
-
   FASTLOSS_HOST_DEVICE static void dscores(const T* __restrict s, int64_t /*row*/,
                                            int64_t /*column*/, int64_t count, const Row& row,
                                            T factor, T* __restrict out) {
-    const T max = row.max, share = factor * row.inverse;
+    const T max = row.normaliser.max, share = factor * row.normaliser.inverse;
 #pragma omp simd
     for (int64_t j = 0; j < count; ++j) out[j] = share * math::exp_up_to_0(s[j] - max);
   }
@@ -69,8 +49,8 @@ struct NtXent : InfoNce<T> {
                                                int64_t /*column*/, int64_t count,
                                                const T* __restrict fields, int64_t stride,
                                                const T* __restrict factor, T* __restrict out) {
-    const T* __restrict max = fields + stride * (offsetof(Row, max) / sizeof(T));
-    const T* __restrict inverse = fields + stride * (offsetof(Row, inverse) / sizeof(T));
+    const T* __restrict max = fields + stride * (offsetof(Row, normaliser) / sizeof(T));
+    const T* __restrict inverse = max + stride;
 #pragma omp simd
     for (int64_t j = 0; j < count; ++j) {
       out[j] += factor[j] * inverse[j] * math::exp_up_to_0(s[j] - max[j]);

@@ -19,8 +19,8 @@ struct PairwiseLogSumExp {
 
   struct Row {
     T value;
-    T normaliser;  // L, but +inf where L = −inf
-    T dtarget;     // there is none: 0
+    Normaliser<T> normaliser;
+    T dtarget;  // there is none: 0
 
     FASTLOSS_HOST_DEVICE static bool counts() { return true; }
   };
@@ -38,19 +38,19 @@ struct PairwiseLogSumExp {
     return {weigh_span(z, bias, factor, count)};
   }
   FASTLOSS_HOST_DEVICE static T weigh_factor(const State& span, const Row& row) {
-    return math::exp_up_to_0(LseState<T>::shift(span.lse.max) - row.normaliser);
+    return row.normaliser.probability(span.lse.max);
   }
   FASTLOSS_HOST_DEVICE static Row finish(const State& state, T /*target*/, int64_t /*column*/ = 0) {
-    const T lse = state.lse.value();
-    return {lse, lse == -math::kInfinity<T> ? math::kInfinity<T> : lse, T(0)};
+    if (state.lse.empty()) return {-math::kInfinity<T>, {}, T(0)};
+    return {state.lse.value(), Normaliser<T>::of(state.lse), T(0)};
   }
   FASTLOSS_HOST_DEVICE static void dscores(const T* __restrict z, const T* __restrict bias,
                                            int64_t /*column*/, int64_t count, const Row& row,
                                            T factor, T* __restrict dscore) {
-    const T normaliser = row.normaliser;
+    const Normaliser<T> normaliser = row.normaliser;
 #pragma omp simd
     for (int64_t j = 0; j < count; ++j) {
-      dscore[j] = factor * math::exp_up_to_0(z[j] + bias[j] - normaliser);
+      dscore[j] = factor * normaliser.probability(z[j] + bias[j]);
     }
   }
 };

@@ -116,26 +116,6 @@ struct LaneMoments {
   }
 };
 
-// How a row's logits become probabilities.
-template <class T>
-struct Normaliser {
-  T max = 0;
-  T inverse = 0;  // 1 / Σ exp(z_c − max); 0: a row without logits
-
-  static FASTLOSS_HOST_DEVICE Normaliser of(const RowSum<T>& row) {
-    return {LseState<T>::shift(row.max), static_cast<T>(1 / row.sum)};
-  }
-  static FASTLOSS_HOST_DEVICE Normaliser load(const T* fields, int64_t stride) {
-    return {fields[0], fields[stride]};
-  }
-  FASTLOSS_HOST_DEVICE void store(T* fields, int64_t stride) const {
-    fields[0] = max;
-    fields[stride] = inverse;
-  }
-  FASTLOSS_HOST_DEVICE bool counts() const { return !(inverse == T(0)); }
-  FASTLOSS_HOST_DEVICE T probability(T z) const { return inverse * math::exp_up_to_0(z - max); }
-};
-
 // q (max − z), where a share of 0 does not see a logit of −inf.
 template <class T>
 FASTLOSS_HOST_DEVICE T weighted_gap(T q, T max, T z) {

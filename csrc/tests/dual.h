@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "core/math.h"
+
 namespace fastloss::test {
 
 struct Dual {
@@ -50,6 +52,11 @@ inline Dual sqrt(Dual a) { return {std::sqrt(a.value), a.derivative / (2 * std::
 inline Dual log1p(Dual a) { return {std::log1p(a.value), a.derivative / (1 + a.value)}; }
 
 }  // namespace fastloss::test
+
+template <>
+inline fastloss::test::Dual fastloss::math::exp_up_to_0(fastloss::test::Dual x) {
+  return exp(x);
+}
 
 template <>
 struct std::numeric_limits<fastloss::test::Dual> : std::numeric_limits<double> {

@@ -109,6 +109,16 @@ int main() {
   CHECK(std::abs(loss.finish(loss.push(others, zero, 0, 3), 5).value / exact - 1) < 1e-6);
   CHECK_CLOSE(exact, 1.36e-4, 1e-6);
 
+  // Scores of which float32 holds no more than 1/8192: what they tell apart is not rounded again.
+  const float far[] = {1000, 1001};
+  const auto row = loss.finish(loss.push(far, zero, 0, 2), 1000.5f);
+  const double sum = std::exp(-0.5) + 1 + std::exp(0.5);
+  CHECK(std::abs(row.value / std::log(sum) - 1) < 3e-7);
+  CHECK(std::abs(row.dtarget / (1 / sum - 1) - 1) < 3e-7);
+  float slope;
+  loss.dscores(far, zero, 0, 1, row, 1.0f, &slope);
+  CHECK(std::abs(slope / (std::exp(-0.5) / sum) - 1) < 3e-7);
+
   // Nothing to average: no negative left when decoupled, or no key at all.
   for (const auto& row : {row_of({}, 1.5, 0, true), row_of({-inf}, 1.5, 0, true),
                           row_of({-inf}, -inf, 0, false), row_of({}, -inf, 0.1, false)}) {

@@ -48,7 +48,7 @@ OP = "fastloss/_pairwise.py"
 REFERENCE = "fastloss/reference/contrastive/info_nce.py"
 
 MUTANTS = (
-    ("target pushed away", FUNCTOR, "lse, T(0), -missing}", "lse, T(0), missing}"),
+    ("target pushed away", FUNCTOR, "T(0), -missing}", "T(0), missing}"),
     ("smoothing keeps the whole target", FUNCTOR, "kept = T(1) - smoothing", "kept = T(1)"),
     (
         "smoothing counts one too many",
@@ -57,24 +57,36 @@ MUTANTS = (
         "smoothing / (others.scores.count + T(1));",
     ),
     ("smoothing with the wrong sign", FUNCTOR, ") - uniform;", ") + uniform;"),
-    ("decoupled target pushed away", FUNCTOR, "negatives, T(0), T(-1)}", "negatives, T(0), T(1)}"),
+    ("decoupled target pushed away", FUNCTOR, "T(0), T(-1)}", "T(0), T(1)}"),
     (
         "loss as a difference: cancels",
         FUNCTOR,
-        "return {math::softplus(gap), lse,",
-        "return {lse - target, lse,",
+        "return {math::softplus(gap), normaliser,",
+        "return {all.value() - target, normaliser,",
     ),
     (
         "1 - p as a difference: cancels",
         FUNCTOR,
-        "missing = math::sigmoid(gap);",
-        "missing = T(1) - math::sigmoid(-gap);",
+        "missing = normaliser.probability(others.lse);",
+        "missing = T(1) - normaliser.probability(target);",
     ),
     (
         "empty rows count",
         FUNCTOR,
-        "if (negatives == -math::kInfinity<T>) return nothing();",
+        "if (all.empty()) return {};",
         "",
+    ),
+    (
+        "probabilities through the logarithm: rounded to the size of the scores",
+        LSE,
+        "return inverse * math::exp_up_to_0(score - max);",
+        "using std::log; return math::exp_up_to_0(score - (max - log(inverse)));",
+    ),
+    (
+        "differences through the logarithm: rounded to the size of the scores",
+        LSE,
+        "return (max - x) + log(sum);",
+        "return value() - x;",
     ),
     (
         "merge forgets to shift",
@@ -279,8 +291,8 @@ MUTANTS = (
     (
         "empty sum with a slope",
         LOGSUMEXP,
-        "lse == -math::kInfinity<T> ? math::kInfinity<T> : lse",
-        "lse",
+        "if (state.lse.empty()) return {-math::kInfinity<T>, {}, T(0)};",
+        "",
     ),
     (
         "RankNet pushes apart the wrong way",

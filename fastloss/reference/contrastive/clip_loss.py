@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..logarithms import relative_to_largest
 from ..reduction import reduce_rows
 from ..similarity import pairwise_similarity
 
@@ -47,6 +48,7 @@ def clip_loss(
 
 def _cross_entropy_of_the_diagonal(scores: Tensor, allowed: Tensor, smoothing: float) -> Tensor:
     """Row by row, over the allowed scores only: (n,)."""
+    scores = relative_to_largest(scores, allowed)
     lse = scores.masked_fill(~allowed, -math.inf).logsumexp(1)
     loss = lse - scores.diagonal()
     if smoothing > 0:

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..logarithms import relative_to_largest
 from ..reduction import reduce_rows
 from ..similarity import own_similarity, pairwise_similarity
 
@@ -50,12 +51,13 @@ def info_nce(
         allowed = allowed & ((key_ids != key_ids[target][:, None]) | is_target)
     if decoupled:
         allowed = allowed & ~is_target
-    positive = scores.gather(1, target[:, None]).squeeze(1)
     if negatives is not None:
         own = own_similarity(query, negatives, similarity) / temperature
         scores = torch.cat([scores, own], dim=1)
         allowed = torch.cat([allowed, torch.ones_like(own, dtype=torch.bool)], dim=1)
 
+    scores = relative_to_largest(scores, allowed)
+    positive = scores.gather(1, target[:, None]).squeeze(1)
     has_denominator = allowed.any(1)
     # An empty row gets a finite stand-in, so that no NaN enters its (zero) gradient.
     denominator = scores.masked_fill(~allowed, -math.inf)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..logarithms import relative_to_largest
+
 
 def linear_cross_entropy(
     input: Tensor,
@@ -45,6 +47,7 @@ def linear_cross_entropy(
     allowed = scores != -math.inf  # a bias of −inf removes a class, but not its NaN
     weight = scores.new_ones(len(linear_weight)) if weight is None else weight
 
+    scores = relative_to_largest(scores, allowed)
     has_denominator = allowed.any(1)
     # An empty row gets a finite stand-in, so that no NaN enters its (zero) gradient.
     denominator = scores.masked_fill(~has_denominator[:, None], 0.0)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from ..logarithms import logsumexp_where, relative_to_largest, softplus
 from ..reduction import reduce_rows
 from ..similarity import pairwise_similarity
 
@@ -42,12 +41,10 @@ def rows_of_scores(scores: Tensor, decoupled: bool) -> tuple[Tensor, Tensor]:
     """Loss of every row, and whether there is one; 2n rows against themselves and the queue."""
     rows = len(scores)
     is_itself = torch.eye(*scores.shape, dtype=torch.bool, device=scores.device)
-    denominator = scores.masked_fill(is_itself, -math.inf)
     positive = torch.arange(rows, device=scores.device).roll(rows // 2)[:, None]
+    scores = relative_to_largest(scores, ~is_itself)
+    is_other = ~is_itself.scatter(1, positive, True)
+    gap = logsumexp_where(is_other, scores) - scores.gather(1, positive).squeeze(1)
     if decoupled:
-        is_positive = torch.zeros_like(is_itself).scatter(1, positive, True)
-        denominator = denominator.masked_fill(is_positive, -math.inf)
-    is_empty = (denominator == -math.inf).all(1)
-    # An empty row gets a finite stand-in, so that no NaN enters its (zero) gradient.
-    lse = denominator.masked_fill(is_empty[:, None], 0.0).logsumexp(1)
-    return lse - scores.gather(1, positive).squeeze(1), ~is_empty
+        return gap, is_other.any(1)
+    return softplus(gap), torch.ones_like(gap, dtype=torch.bool)

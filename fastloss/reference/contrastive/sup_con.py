@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
+from ..logarithms import logsumexp_where, relative_to_largest, softplus
 from ..reduction import reduce_rows
 from ..similarity import pairwise_similarity
 
@@ -47,8 +46,12 @@ def rows_of_scores(
     is_positive = (labels[:, None] == ref_labels) & is_candidate
     count = is_positive.sum(1)
     has_positive = count > 0
-    # A row without a positive gets finite stand-ins, so that no NaN enters its (zero) gradient.
-    denominator = scores.masked_fill(~is_candidate, -math.inf)
-    lse = denominator.masked_fill(~has_positive[:, None], 0.0).logsumexp(1)
-    gaps = lse[:, None] - scores
-    return torch.where(is_positive, gaps, 0.0).sum(1) / count.clamp(min=1), has_positive
+    scores = relative_to_largest(scores, is_candidate)
+    # log Σ exp over all candidates − mean of the positives: the mean is at most log Σ exp of the
+    # positives, which is at most that of all. A small loss keeps its digits in these two steps.
+    others = logsumexp_where(is_candidate & ~is_positive, scores)
+    gap = torch.where(has_positive, others - logsumexp_where(is_positive, scores), 0.0)
+    # Of a lone positive this is 0 with slope 0. The copy sums that slope, 1 − 1, on its own.
+    copy = scores.clone()
+    spread = torch.where(is_positive, logsumexp_where(is_positive, copy)[:, None] - copy, 0.0)
+    return softplus(gap) + spread.sum(1) / count.clamp(min=1), has_positive

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..logarithms import softplus
 from ..reduction import reduce_rows
 
 
@@ -50,8 +51,5 @@ def sampled_softmax_loss(
     top = top.where(top.isfinite(), 0.0)
     normaliser = top + (gaps - top[:, None]).logsumexp(1)
     # lse − own = softplus(normaliser), with the digits of small losses and of slopes near 1.
-    infinite = normaliser == math.inf
-    softplus = torch.logaddexp(normaliser.masked_fill(infinite, 0.0), torch.zeros_like(normaliser))
-    softplus = torch.where(infinite, normaliser, softplus)
-    loss = torch.where(has_others, softplus, own.where(own.isnan(), 0.0))
+    loss = torch.where(has_others, softplus(normaliser), own.where(own.isnan(), 0.0))
     return reduce_rows(loss, torch.ones_like(loss, dtype=torch.bool), weights, reduction)
