@@ -47,7 +47,7 @@ LOSSES = {
     "contrastive": fastloss.nn.PairwiseContrastiveLoss(),
 }
 LEARNING_RATE = 5e-3  # of Adam, at the peak of a one-cycle schedule
-DEFAULT_EPOCHS = 40
+DEFAULT_EPOCHS = 60
 
 
 class Network(nn.Module):
