@@ -3,6 +3,7 @@
 #   make demo        train the MovieLens example, eager and fused
 #   make modes       train it point-wise, pair-wise, list-wise and over the whole catalogue
 #   make simclr      train SimCLR on MNIST digits, eager and fused
+#   make metric      metric learning on MNIST digits, one loss after the other
 #   make test        C++ and Python tests
 #   make test-deep   the tests that take minutes
 #   make bench       benchmarks; options by ARGS, as in: make bench ARGS=--quick
@@ -28,7 +29,7 @@ export MPLCONFIGDIR ?= $(CURDIR)/.venv/cache/matplotlib
 python := .venv/bin/python
 environment = sh _build/preflight.sh && $(PYTHON) _build/environment.py
 
-.PHONY: demo modes simclr test cpp-test py-test test-deep bench lint docs lock clean
+.PHONY: demo modes simclr metric test cpp-test py-test test-deep bench lint docs lock clean
 
 demo:
 	@$(environment) demo
@@ -41,6 +42,10 @@ modes:
 simclr:
 	@$(environment) demo
 	$(python) examples/simclr_mnist.py $(ARGS)
+
+metric:
+	@$(environment) demo
+	$(python) examples/metric_learning_mnist.py $(ARGS)
 
 test: cpp-test py-test
 

@@ -5,7 +5,7 @@ lists. A loss of features has operands query (n, d) and key (m, d): image and te
 input and linear_weight of linear_cross_entropy; a loss of one set (ONE_SET) has n = m rows. A loss
 of scores, d = 0, has n lists of m items
 (LISTS), n rows of one positive and m negatives (ROWS), or an n x m matrix of logits or items
-(POINTWISE).
+(POINTWISE). One of rows against rows, d = 0 too, has n rows of m features (METRIC).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ FORWARD = "forward"
 TRAIN = "forward+backward"
 MODES = (FORWARD, TRAIN)
 
-ONE_SET = ("nt_xent", "sup_con")
+LABELLED = ("batch_hard_triplet_loss", "pairwise_contrastive_loss")  # distances by label
+ONE_SET = ("nt_xent", "sup_con", *LABELLED)
 IN_BATCH = ("in_batch_bpr_loss", "in_batch_hinge_loss")
 MORE_KEYS = ("info_nce", "siglip_loss", *IN_BATCH)  # m ≥ n
 ANY_KEYS = ("linear_cross_entropy", "pairwise_logsumexp")
@@ -33,7 +34,9 @@ POINTWISE = (
     "binary_cross_entropy",
     "hinge_loss",
 )
-LOSSES = (*FEATURES, *LISTS, *ROWS, *POINTWISE)
+METRIC = ("triplet_margin_loss", "labelled_triplet_loss", "contrastive_loss")
+TRIPLETS = ("batch_all_triplet_loss", "semi_hard_triplet_loss")  # n rows of m classes
+LOSSES = (*FEATURES, *TRIPLETS, *LISTS, *ROWS, *POINTWISE, *METRIC)
 ALL_PAIRS = LISTS[:2]  # their plain forms need m x m differences a list
 DTYPES = ("float32", "bfloat16", "float16")
 LABELS = ("binary", "graded", "continuous")  # of lists: {0, 1}, {0, ..., 4}, all different
@@ -53,12 +56,15 @@ TORCH_CHUNKED = "F.linear_cross_entropy, chunked"
 TORCH_OWN = "torch.nn.functional"  # the function that torch has for a pointwise loss
 PAIRS = "fastloss, pairs"  # method="pairs"
 QUARTER = "fastloss, a quarter"  # of the list: the same loss on its first m / 4 items
+HALF = "fastloss, half"  # of the rows of a batch: the same loss on the first n / 2
 BINARY = "fastloss, binary"  # labels; lists with other labels only
 CHUNKED = "chunked eager"
 RAX = "rax"
 ALLRANK = "allRank"
+METRIC_LEARNING = "pytorch-metric-learning"
 
 WORKSPACE = 64 << 20  # the default of fastloss.workspace_limit, in bytes
+TRIPLET_MARGIN = 0.2
 KEPT_ROWS = 64  # with fewer rows of scores in the workspace, the scores are formed twice
 # An item of a list in the engine: what is gathered, its label order, two sorted copies, gradients
 # in double, keys that are sorted, some 150 bytes; the pair loop of a long list has 16 gradients.
@@ -133,8 +139,11 @@ class Case:
     def products(self) -> int:
         """The n x m x d matrix products of TRAIN that the ratios to the limit are formed with.
 
-        Three, or four where no row of scores can be kept from the forward pass.
+        Three, or four where no row of scores can be kept from the forward pass. The gradient of
+        batch_hard_triplet_loss takes none.
         """
+        if self.loss == "batch_hard_triplet_loss":
+            return 1
         return 4 if KEPT_ROWS * 4 * self.m > self.workspace else 3
 
     @property
@@ -155,7 +164,10 @@ class Case:
 
     @property
     def score_bytes(self) -> int:
-        """Bytes of the float32 matrix that eager forms: the scores, or the pairs of each list."""
+        """Bytes of the float32 array that eager forms: the scores, the pairs of each list, or all
+        triplets."""
+        if self.loss in TRIPLETS:
+            return 4 * self.n**3
         return 4 * self.n * self.m * self.places * (self.m if self.loss in ALL_PAIRS else 1)
 
     @property
@@ -168,18 +180,22 @@ class Case:
 
         Workspace + float32 accumulators of both gradients + the returned gradients + O(n + m), the
         last one taken as 64 bytes a row and a key. A loss of scores has no workspace, a pointwise
-        one no accumulators, and a list being worked on takes ITEM_BYTES an item. 4 MiB cover pages
-        that do not grow with the problem: code touched for the first time, thread stacks, the
-        matrix library's buffers.
+        one and one of rows against rows no accumulators, and a list being worked on takes
+        ITEM_BYTES an item. 4 MiB cover pages that do not grow with the problem: code touched for
+        the first time, thread stacks, the matrix library's buffers.
         """
         fixed, stored = 4 << 20, 2 if self.half else 4
+        if self.loss in TRIPLETS:  # rows are anchors and candidates: two accumulators
+            return self.workspace + (8 + stored) * self.n * self.d + 128 * self.n + fixed
         if self.d:
             gradients = (4 + stored) * self.operand_rows * self.d
             if self.loss == "nt_xent":  # both views side by side
                 gradients += stored * self.n * self.d
             return self.workspace + gradients + 64 * (self.n + self.m) + fixed
         rows = self.n * self.places
-        gradients = (stored + (0 if self.loss in POINTWISE else 4)) * rows * self.m
+        accumulated = 0 if self.loss in (*POINTWISE, *METRIC) else 4
+        operands = {"contrastive_loss": 2}.get(self.loss, 3) if self.loss in METRIC else 1
+        gradients = operands * (stored + accumulated) * rows * self.m
         return gradients + 64 * rows + (ITEM_BYTES * self.m if self.loss in LISTS else 0) + fixed
 
     @property
@@ -235,6 +251,7 @@ def _long_list(loss: str, labels: str, bars: tuple[Bar, ...], power: int = 1) ->
 
 
 GROWTH = Bar(TRAIN, QUARTER, 5)
+DOUBLED = Bar(TRAIN, HALF, 5)
 ONE_PASS = Bar(TRAIN, LIMIT, 1.06)
 MANY = 1_000_000
 
@@ -295,6 +312,10 @@ FEATURE_CASES = (
     _half("pairwise_logsumexp", 4096, 4096, 128, "bfloat16"),
     *_one_set("nt_xent", 0.72, temperature=0.5),
     *_one_set("sup_con", 0.78),
+    Case("batch_hard_triplet_loss", 2048, 2048, 128, quick=True, compiled=True),
+    Case("batch_hard_triplet_loss", 8192, 8192, 128, bars=(Bar(TRAIN, LIMIT, 0.8),)),
+    Case("pairwise_contrastive_loss", 2048, 2048, 128, quick=True, compiled=True),
+    Case("pairwise_contrastive_loss", 8192, 8192, 128),
 )
 
 LIST_CASES = (
@@ -344,7 +365,31 @@ ROW_CASES = (
     Case("hinge_loss", 4096, 1024),
 )
 
-CASES = (*FEATURE_CASES, *LIST_CASES, *ROW_CASES)
+METRIC_CASES = (
+    Case(
+        *("triplet_margin_loss", 65_536, 128),
+        bars=(Bar(TRAIN, TORCH_OWN, 0.5),),
+        quick=True,
+        compiled=True,
+    ),
+    Case("triplet_margin_loss", 1024, 128),
+    Case("triplet_margin_loss", 65_536, 128, dtype="bfloat16"),
+    Case("labelled_triplet_loss", 65_536, 128),
+    Case("contrastive_loss", 65_536, 128),
+)
+
+TRIPLET_CASES = (
+    Case(
+        *("batch_all_triplet_loss", 1024, 64, 128),
+        bars=(Bar(TRAIN, METRIC_LEARNING, 0.02),),
+        quick=True,
+    ),
+    Case("batch_all_triplet_loss", 4096, 64, 128, bars=(DOUBLED,)),
+    Case("batch_all_triplet_loss", 8192, 64, 128, bars=(DOUBLED,)),
+    Case("semi_hard_triplet_loss", 1024, 64, 128),
+    Case("semi_hard_triplet_loss", 8192, 64, 128),
+)
+CASES = (*FEATURE_CASES, *TRIPLET_CASES, *LIST_CASES, *ROW_CASES, *METRIC_CASES)
 
 IMPORT_CASE = "import fastloss"
 IMPORT_BAR = 0.050  # seconds on top of importing torch
@@ -367,6 +412,8 @@ def grid(
         for keys in m or [rows]:
             if loss in LISTS:
                 cases += [Case(loss, rows, keys, dtype=dtype, labels=kind) for kind in labels]
+            elif loss in TRIPLETS:
+                cases += [Case(loss, rows, keys, features, dtype=dtype) for features in d]
             elif loss not in FEATURES:
                 cases.append(Case(loss, rows, keys, dtype=dtype))
             elif keys == rows or loss in ANY_KEYS or (loss in MORE_KEYS and keys > rows):

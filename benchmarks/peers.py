@@ -1,7 +1,7 @@
 """Packages that a user might pick instead: sides where they are installed, skipped where not.
 
 On the CPU: pykeops (a lazy log-sum-exp), info-nce-pytorch, open_clip's loss, lightly's NT-Xent,
-pytorch-metric-learning's NT-Xent and SupCon, allRank's losses, and
+pytorch-metric-learning's NT-Xent, SupCon, batch-hard triplets and pairs, allRank's losses, and
 those of rax, which JAX compiles and runs on all cores whatever `--threads` says. On CUDA also
 memeff, Inf-CL, cut-cross-entropy and Liger's fused linear cross-entropy (not verified on hardware).
 """
@@ -16,7 +16,19 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from .cases import ALLRANK, FORWARD, LISTS, ONE_SET, RAX, Case
+from .cases import (
+    ALLRANK,
+    FORWARD,
+    LABELLED,
+    LISTS,
+    METRIC_LEARNING,
+    ONE_SET,
+    RAX,
+    TRIPLET_MARGIN,
+    TRIPLETS,
+    Case,
+)
+from .labelled import margin
 from .lists import require_time
 from .sides import (
     Inputs,
@@ -27,12 +39,13 @@ from .sides import (
     Unavailable,
     guarded,
     require_memory,
+    time_only,
     with_autograd,
 )
 
 KEOPS_LIMIT = 1 << 31  # n · m · d; beyond, a call takes many seconds on a CPU
-METRIC_LEARNING = "pytorch-metric-learning"
 OPEN_CLIP_BLOCKS = 8  # of images and of texts
+METRIC_LEARNING_LIMIT = 1 << 30  # triplets before labels are asked for; it lists those that remain
 ALLRANK_LIMIT = 1 << 24  # pairs of all lists, whose indices it lists in Python
 
 Factory = Callable[[Case, Inputs, Any], Loss]
@@ -66,9 +79,14 @@ def sides(case: Case) -> dict[str, Side]:
         peers[RAX] = Side(_rax, compiles=True)
     if case.loss == "nt_xent" and case.similarity == "cosine":
         peers["lightly"] = _peer("lightly.loss", _lightly)
-    if case.loss in ONE_SET and case.similarity == "cosine":
+    if case.loss in LABELLED:
+        # Distances, the mask of each kind, and lists of pairs: two numbers of 8 bytes each.
+        peers[METRIC_LEARNING] = _peer("pytorch_metric_learning.losses", _metric_learning_pairs, 8)
+    elif case.loss in ONE_SET and case.similarity == "cosine":
         # Masks and products of masks and scores, all n × n.
         peers[METRIC_LEARNING] = _peer("pytorch_metric_learning.losses", _metric_learning, 4)
+    if case.loss in TRIPLETS and not case.half and case.n**3 <= METRIC_LEARNING_LIMIT:
+        peers[METRIC_LEARNING] = Side(_metric_learning_triplets, sparing=True)
     if case.loss == "linear_cross_entropy" and case.device == "cuda":
         peers["cut-cross-entropy"] = _peer("cut_cross_entropy", _cut_cross_entropy, matrices=0)
         peers["Liger"] = _peer("liger_kernel.transformers.functional", _liger, matrices=0)
@@ -173,6 +191,55 @@ def _open_clip_blocks(case: Case, inputs: Inputs, module: Any) -> Loss:
         return total / OPEN_CLIP_BLOCKS
 
     return loss
+
+
+def _metric_learning_pairs(case: Case, inputs: Inputs, module: Any) -> Loss:
+    package = module.__name__.partition(".")[0]
+    distances, miners, reducers = (
+        import_module(f"{package}.{part}") for part in ("distances", "miners", "reducers")
+    )
+    labels = inputs["labels"]
+    if case.similarity == "cosine":
+        distance = distances.CosineSimilarity()
+    else:
+        distance = distances.LpDistance(normalize_embeddings=False)
+    if case.loss == "batch_hard_triplet_loss":
+        miner = miners.BatchHardMiner(distance=distance)
+        loss = module.TripletMarginLoss(1.0, distance=distance, reducer=reducers.MeanReducer())
+        return lambda rows: loss(rows, labels, miner(rows, labels))
+    kept = {"distance": distance, "reducer": reducers.DoNothingReducer()}
+    if case.similarity == "cosine":
+        pairs = module.ContrastiveLoss(1.0, 1.0 - margin(case), **kept)
+    else:
+        pairs = module.ContrastiveLoss(0.0, margin(case), **kept)
+
+    def mean(rows: Tensor) -> Tensor:
+        terms = pairs(rows, labels)
+        total: Tensor = sum(terms[kind]["losses"].sum() for kind in ("pos_loss", "neg_loss"))
+        return total / (case.n * (case.n - 1))
+
+    return mean
+
+
+def _metric_learning_triplets(
+    case: Case, inputs: Inputs, mode: str, setting: Setting
+) -> Callable[[], Result]:
+    """All triplets; or those its miner finds, all that are semi-hard: another loss, time only."""
+    losses = _imported("pytorch_metric_learning.losses")
+    distances = _imported("pytorch_metric_learning.distances")
+    miners = _imported("pytorch_metric_learning.miners")
+    distance = distances.LpDistance(normalize_embeddings=False)
+    loss = losses.TripletMarginLoss(margin=TRIPLET_MARGIN, distance=distance)
+    miner = miners.TripletMarginMiner(TRIPLET_MARGIN, "semihard", distance=distance)
+    labels = inputs["labels"]
+    mined = case.loss == "semi_hard_triplet_loss"
+
+    def of_embeddings(embeddings: Tensor) -> Tensor:
+        value: Tensor = loss(embeddings, labels, miner(embeddings, labels) if mined else None)
+        return value
+
+    run = guarded(with_autograd(of_embeddings, inputs, mode))
+    return time_only(run) if mined else run
 
 
 def _memeff(case: Case, inputs: Inputs, module: Any) -> Loss:

@@ -17,17 +17,21 @@ from .cases import (
     COMPILE,
     EAGER,
     FASTLOSS,
+    HALF,
     IMPORT_BAR,
     IMPORT_CASE,
     LIMIT,
     LOOP,
     MEMORY,
+    METRIC,
+    METRIC_LEARNING,
     PAIRS,
     RAX,
     TIME,
     TORCH,
     TORCH_OWN,
     TRAIN,
+    TRIPLETS,
     Bar,
 )
 
@@ -43,13 +47,19 @@ def read(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
 
 
+def _has_products(row: Row) -> bool:
+    """Bare matrix products are one of its sides."""
+    return bool(row.get("d")) and row["loss"] not in TRIPLETS
+
+
 def _unit_side(row: Row) -> str:
     """The side that times are multiples of: eager for a loss without matrix products, or what
     stands for eager: torch's own function, chunks or our loop where the whole is too large."""
-    if row.get("d"):
+    if _has_products(row):
         return LIMIT
     known = {row["side"], *row.get("ratio_to", ())}
-    return next((side for side in (EAGER, TORCH_OWN, CHUNKED, PAIRS) if side in known), EAGER)
+    units = (EAGER, TORCH_OWN, CHUNKED, PAIRS, METRIC_LEARNING, HALF)
+    return next((side for side in units if side in known), EAGER)
 
 
 def _find(rows: list[Row], case: str, mode: str, side: str) -> Row | None:
@@ -125,8 +135,8 @@ def print_table(rows: list[Row], console: Console) -> None:
     table = Table(caption=machine(rows))
     for column in ("case", "pass", "side"):
         table.add_column(column, no_wrap=True)
-    of_features = {bool(row.get("d")) for row in rows if "loss" in row}
-    unit = {(True,): "÷ products", (False,): "÷ eager"}.get(tuple(of_features), "÷ products, eager")
+    products = {_has_products(row) for row in rows if "loss" in row}
+    unit = {(True,): "÷ products", (False,): "÷ eager"}.get(tuple(products), "÷ products, eager")
     for column in ("time [20 %, 80 %]", unit, "÷ fastloss", "peak memory"):
         table.add_column(column, justify="right", no_wrap=True)
     previous = None
@@ -158,9 +168,11 @@ def markdown(rows: list[Row]) -> str:
     """The README's tables: times as multiples of the bare products, or of eager for losses without
     them, and peak extra memory."""
     measured = [row for row in rows if "loss" in row and "skipped" not in row]
-    of_features = [row for row in measured if row.get("d")]
+    of_features = [row for row in measured if _has_products(row)]
+    of_metric = [row for row in measured if row["loss"] in (*METRIC, *TRIPLETS)]
     points = {case.name for case in CASES if not case.full}  # of curves; a plot tells more
-    of_scores = [row for row in measured if not row.get("d") and row["case"] not in points]
+    left_out = [*points, *(row["case"] for row in of_metric)]
+    of_scores = [row for row in measured if not row.get("d") and row["case"] not in left_out]
     parts, units = [], []
     if of_features:
         sides = (FASTLOSS, LOOP, CLOSED_FORM, EAGER, TORCH)
@@ -169,6 +181,10 @@ def markdown(rows: list[Row]) -> str:
     if of_scores:
         sides = (FASTLOSS, PAIRS, COMPILE, RAX)
         parts.append(_markdown_table(of_scores, "loss, n × m", EAGER, sides))
+    if of_metric:
+        sides = (FASTLOSS, COMPILE, METRIC_LEARNING)
+        parts.append(_markdown_table(of_metric, "loss, n × m (× d)", EAGER, sides))
+    if of_scores or of_metric:
         units.append("eager")
     about = rows[0]["environment"]
     parts.append(

@@ -42,6 +42,7 @@ from .cases import (
     EAGER,
     FASTLOSS,
     FLOAT32,
+    HALF,
     IMPORT_CASE,
     LIMIT,
     QUARTER,
@@ -56,7 +57,7 @@ WARM_UP_SIZE = 256  # rows and keys, lists and their items
 WARM_UP_LENGTH = 4096  # items of a single list, long enough for the method of long ones
 # Sides whose memory tells nothing new, or cannot be told from that of their compiler.
 WEIGHED_QUICKLY = (FASTLOSS, EAGER, TORCH_OWN)
-NOT_WEIGHED = (LIMIT, COMPILE, FLOAT32, DOT, QUARTER, BINARY, RAX)
+NOT_WEIGHED = (LIMIT, COMPILE, FLOAT32, DOT, QUARTER, HALF, BINARY, RAX)
 
 Row = dict[str, Any]
 

@@ -31,10 +31,13 @@ from .cases import (
     FLOAT32,
     FORWARD,
     IN_BATCH,
+    LABELLED,
     LIMIT,
     LISTS,
+    METRIC,
     ONE_SET,
     ROWS,
+    TRIPLETS,
     WORKSPACE,
     Case,
 )
@@ -47,7 +50,10 @@ Result = (
 )  # (loss,) or (loss, gradients...); None where nothing is computed
 Loss = Callable[..., Tensor]  # of the differentiated operands, in the order of their inputs
 
-DIFFERENTIATED = ("query", "key", "scores", "positive", "negative", "input")
+DIFFERENTIATED = (
+    *("query", "key", "scores", "anchor", "positive", "negative", "input", "x1", "x2"),
+    "embeddings",
+)
 
 KEY_BLOCKS = (4096, 16_384, 65_536)
 MANY_KEYS = 256 << 20  # bytes of the score matrix from which blocks of keys are tried as well
@@ -90,6 +96,7 @@ def of(case: Case) -> dict[str, Side]:
         clip_loss,
         in_batch,
         info_nce,
+        labelled,
         linear_cross_entropy,
         nt_xent,
         pairwise_logsumexp,
@@ -105,6 +112,7 @@ def of(case: Case) -> dict[str, Side]:
         )
         of_loss = {module.__name__.rpartition(".")[2]: module.sides for module in modules}
         of_loss |= dict.fromkeys(IN_BATCH, in_batch.sides)
+        of_loss |= dict.fromkeys(LABELLED, labelled.sides)
         table = {LIMIT: Side(_products, _product_settings), **of_loss[case.loss](case)}
     else:
         table = _family(case).sides(case)
@@ -114,10 +122,14 @@ def of(case: Case) -> dict[str, Side]:
 
 
 def _family(case: Case) -> Any:
-    from . import lists, pointwise, rows
+    from . import lists, metric, pointwise, rows, triplets
 
     if case.loss in LISTS:
         return lists
+    if case.loss in METRIC:
+        return metric
+    if case.loss in TRIPLETS:
+        return triplets
     return rows if case.loss in ROWS else pointwise
 
 
@@ -272,7 +284,8 @@ def _products(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callab
     block = min(setting[1], case.m)
     buffer = query.new_empty(case.n * block)
     grad_query, grad_key = torch.empty_like(query), torch.empty_like(key)
-    score_products = 1 if mode == FORWARD else case.products - 2
+    with_gradients = mode != FORWARD and case.products > 1
+    score_products = case.products - 2 if with_gradients else 1
 
     def run() -> Result:
         for start in range(0, case.m, block):
@@ -280,7 +293,7 @@ def _products(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callab
             scores = buffer[: case.n * len(keys)].view(case.n, len(keys))
             for _ in range(score_products):
                 torch.mm(query, keys.T, out=scores)
-            if mode != FORWARD:
+            if with_gradients:
                 if start == 0:
                     torch.mm(scores, keys, out=grad_query)
                 else:

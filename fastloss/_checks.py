@@ -179,6 +179,13 @@ def positive(op: str, name: str, value: object) -> float:
     return got
 
 
+def not_negative(op: str, name: str, value: object) -> float:
+    got = number(op, name, value)
+    if got < 0:
+        raise ValueError(f"{op}: {name} must not be negative, got {got}")
+    return got
+
+
 def positive_scalar(
     op: str, name: str, value: object, like: Tensor, of: str = "query"
 ) -> tuple[Tensor | None, float]:

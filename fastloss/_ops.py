@@ -157,10 +157,54 @@ def _register_sampled(stem: str, arguments: str, wrt: str) -> None:
     )
 
 
+def _register_rowwise(
+    stem: str, arguments: str, operands: int, distances: Callable[..., Any]
+) -> None:
+    """Register <stem>_forward and <stem>_backward of a loss of rows against rows.
+
+    Args:
+        stem: the loss.
+        arguments: the schema of its tensors and options, the operands first.
+        operands: how many of them there are, which may require grad.
+        distances: the operands → how many distances a row has.
+    """
+
+    def forward_fake(*args):  # type: ignore[no-untyped-def]
+        *given, reduction = args
+        first = given[0]
+        n, dtype = first.shape[0], torch.promote_types(first.dtype, torch.float32)
+        return (
+            first.new_empty((n,) if reduction == "none" else (), dtype=dtype),
+            first.new_empty((n, distances(*given[:operands])), dtype=dtype),
+        )
+
+    def backward_fake(grad_loss, saved, *args):  # type: ignore[no-untyped-def]
+        *given, _, wanted = args
+        return tuple(
+            operand.new_empty(operand.shape if want else (0,))
+            for operand, want in zip(given[:operands], wanted, strict=True)
+        )
+
+    _register(f"{stem}_forward", f"({arguments}, str reduction) -> (Tensor, Tensor)", forward_fake)
+    _register(
+        f"{stem}_backward",
+        f"(Tensor grad_loss, Tensor saved, {arguments}, str reduction, bool[] wanted)"
+        f" -> ({', '.join(['Tensor'] * operands)})",
+        backward_fake,
+    )
+
+
 def _without_classes(input: Tensor) -> tuple[int, ...]:
     return (*input.shape[:1], *input.shape[2:]) if input.dim() > 1 else ()
 
 
+_LABELLED = "Tensor embeddings, Tensor labels, Tensor? ref_embeddings, Tensor? ref_labels"
+_register_pairwise(
+    "batch_all_triplet_loss",
+    f"{_LABELLED}, str similarity, float margin, bool softplus, bool active",
+    rows=lambda n: (0,),
+    wrt="embeddings ref_embeddings",
+)
 _register_pairwise(
     "clip_loss",
     "Tensor image, Tensor text, Tensor? key_ids, Tensor? weights, Tensor? logit_scale_tensor, "
@@ -205,6 +249,13 @@ _register_pairwise(
     wrt="views queue temperature_tensor",
 )
 _register_pairwise(
+    "pairwise_contrastive_loss",
+    "Tensor embeddings, Tensor labels, Tensor? ref_embeddings, Tensor? ref_labels, float margin, "
+    "float scale, str negative_term, str similarity",
+    rows=lambda n: (n, 1),
+    wrt="embeddings ref_embeddings",
+)
+_register_pairwise(
     "pairwise_logsumexp",
     "Tensor query, Tensor key, Tensor? key_bias, Tensor? temperature_tensor, float temperature, "
     "str similarity",
@@ -225,6 +276,20 @@ _register_pairwise(
     "Tensor? weights, Tensor? temperature_tensor, float temperature, str similarity",
     rows=lambda n: (n, 5),
     wrt="embeddings ref_embeddings temperature_tensor",
+)
+_register_pairwise(
+    "semi_hard_triplet_loss",
+    f"{_LABELLED}, str similarity, float margin",
+    rows=lambda n: (0,),
+    wrt="embeddings ref_embeddings",
+)
+_register(
+    "triplet_statistics",
+    f"({_LABELLED}, str similarity, float margin, int workspace) -> (Tensor, Tensor)",
+    lambda embeddings, labels, *_: (
+        labels.new_empty((4,)),
+        embeddings.new_empty((2,), dtype=torch.promote_types(embeddings.dtype, torch.float32)),
+    ),
 )
 
 
@@ -325,4 +390,57 @@ _register_sampled(
     "Tensor positive, Tensor negative, Tensor? positive_log_q, Tensor? negative_log_q, "
     "Tensor? negative_where, Tensor? weights, Tensor? temperature_tensor, float temperature",
     wrt="positive negative temperature_tensor",
+)
+_register_rowwise(
+    "contrastive_loss",
+    "Tensor x1, Tensor x2, Tensor label, float margin, int similar_label, str negative_term, "
+    "float scale, str similarity",
+    operands=2,
+    distances=lambda *_: 1,
+)
+_register_rowwise(
+    "labelled_triplet_loss",
+    "Tensor anchor, Tensor positive, Tensor negative, Tensor label, float margin, str hinge",
+    operands=3,
+    distances=lambda *_: 1,
+)
+_register_rowwise(
+    "triplet_margin_loss",
+    "Tensor anchor, Tensor positive, Tensor negative, Tensor? weights, float margin, "
+    "str similarity, float p, float eps, bool swap, str hinge",
+    operands=3,
+    distances=lambda anchor, positive, negative: negative.shape[1],
+)
+
+
+def _batch_hard_forward_fake(embeddings, *args):  # type: ignore[no-untyped-def]
+    *_, reduction, _ = args
+    n, dtype = embeddings.shape[0], torch.promote_types(embeddings.dtype, torch.float32)
+    return (
+        embeddings.new_empty((n,) if reduction == "none" else (), dtype=dtype),
+        embeddings.new_empty((n, 2), dtype=torch.int64),
+    )
+
+
+def _batch_hard_backward_fake(  # type: ignore[no-untyped-def]
+    grad_loss, chosen, embeddings, ref_embeddings, *args
+):
+    *_, wanted = args
+    return tuple(
+        embeddings.new_empty(operand.shape if want else (0,))
+        for operand, want in zip((embeddings, ref_embeddings), wanted, strict=True)
+    )
+
+
+_register(
+    "batch_hard_triplet_loss_forward",
+    "(Tensor embeddings, Tensor labels, Tensor? ref_embeddings, Tensor? ref_labels, float margin, "
+    "str similarity, str hinge, str anchors, str reduction, int workspace) -> (Tensor, Tensor)",
+    _batch_hard_forward_fake,
+)
+_register(
+    "batch_hard_triplet_loss_backward",
+    "(Tensor grad_loss, Tensor chosen, Tensor embeddings, Tensor? ref_embeddings, float margin, "
+    "str similarity, str hinge, str anchors, str reduction, bool[] wanted) -> (Tensor, Tensor)",
+    _batch_hard_backward_fake,
 )

@@ -1,6 +1,8 @@
 """The signature of every public loss and module, as documented: the text is the contract."""
 
 FUNCTIONS = {
+    "batch_all_triplet_loss": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None,
+        margin=1.0, similarity="euclidean", hinge="relu", average="active", reduction="mean")""",
     "binary_cross_entropy": """(input, target, *, weight=None, reduction="mean")""",
     "binary_cross_entropy_with_logits": """(input, target, *, weight=None, pos_weight=None,
         reduction="mean")""",
@@ -8,6 +10,8 @@ FUNCTIONS = {
         reduction="mean")""",
     "clip_loss": """(image, text, *, logit_scale=100.0, logit_bias=None, similarity="cosine",
         key_ids=None, label_smoothing=0.0, weights=None, group=None, reduction="mean")""",
+    "contrastive_loss": """(x1, x2, label, *, margin=1.0, similar_label=1,
+        negative_term="margin_minus_d_sq", scale=0.5, similarity="euclidean", reduction="mean")""",
     "cross_entropy": """(input, target, *, weight=None, ignore_index=-100, label_smoothing=0.0,
         reduction="mean")""",
     "hinge_loss": """(scores, labels, *, weights=None, reduction="mean")""",
@@ -20,6 +24,8 @@ FUNCTIONS = {
         decoupled=False, weights=None, group=None, reduction="mean")""",
     "kl_div_with_logits": """(input, target, *, direction="forward", log_target=False,
         reduction="batchmean")""",
+    "labelled_triplet_loss": """(anchor, positive, negative, label, *, margin=1.0, hinge="relu",
+        reduction="mean")""",
     "linear_cross_entropy": """(input, linear_weight, target, *, linear_bias=None, weight=None,
         ignore_index=-100, label_smoothing=0.0, reduction="mean")""",
     "listnet_loss": """(scores, labels, *, target="softmax", label_temperature=1.0, gain="exp2",
@@ -42,10 +48,24 @@ FUNCTIONS = {
         similarity="cosine", weights=None, group=None, reduction="mean")""",
     "siglip_loss": """(image, text, target=None, *, logit_scale=10.0, logit_bias=-10.0,
         similarity="cosine", key_ids=None, weights=None, group=None, reduction="mean")""",
+    "batch_hard_triplet_loss": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None,
+        margin=1.0, similarity="euclidean", hinge="relu", anchors="valid", reduction="mean")""",
+    "pairwise_contrastive_loss": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None,
+        margin=1.0, negative_term="margin_minus_d_sq", scale=0.5, similarity="euclidean",
+        reduction="mean")""",
+    "triplet_margin_loss": """(anchor, positive, negative, *, margin=1.0, similarity="euclidean",
+        p=2.0, eps=0.0, swap=False, hinge="relu", weights=None, reduction="mean")""",
+    "semi_hard_triplet_loss": """(embeddings, labels, *, ref_embeddings=None, ref_labels=None,
+        margin=1.0, similarity="euclidean", reduction="mean")""",
 }
 
 # Constructor and forward.
 MODULES = {
+    "BatchAllTripletLoss": (
+        """(*, margin=1.0, similarity="euclidean", hinge="relu", average="active",
+        reduction="mean")""",
+        """(embeddings, labels, *, ref_embeddings=None, ref_labels=None)""",
+    ),
     "BCELoss": ("""(*, reduction="mean")""", """(input, target, *, weight=None)"""),
     "BCEWithLogitsLoss": (
         """(*, reduction="mean")""",
@@ -59,6 +79,11 @@ MODULES = {
         f"""(init_logit_scale={1 / 0.07}, learnable=True, max_logit_scale=100.0, *,
         similarity="cosine", label_smoothing=0.0, group=None, reduction="mean")""",
         """(image, text, *, logit_bias=None, key_ids=None, weights=None)""",
+    ),
+    "ContrastiveLoss": (
+        """(*, margin=1.0, similar_label=1, negative_term="margin_minus_d_sq", scale=0.5,
+        similarity="euclidean", reduction="mean")""",
+        """(x1, x2, label)""",
     ),
     "CrossEntropyLoss": (
         """(*, ignore_index=-100, label_smoothing=0.0, reduction="mean")""",
@@ -83,6 +108,10 @@ MODULES = {
     "KLDivWithLogitsLoss": (
         """(*, direction="forward", log_target=False, reduction="batchmean")""",
         """(input, target)""",
+    ),
+    "LabelledTripletLoss": (
+        """(*, margin=1.0, hinge="relu", reduction="mean")""",
+        """(anchor, positive, negative, label)""",
     ),
     "LinearCrossEntropyLoss": (
         """(*, ignore_index=-100, label_smoothing=0.0, reduction="mean")""",
@@ -124,5 +153,24 @@ MODULES = {
         """(init_logit_scale=10.0, init_logit_bias=-10.0, learnable=True, max_logit_scale=None, *,
         similarity="cosine", group=None, reduction="mean")""",
         """(image, text, target=None, *, key_ids=None, weights=None)""",
+    ),
+    "BatchHardTripletLoss": (
+        """(*, margin=1.0, similarity="euclidean", hinge="relu", anchors="valid",
+        reduction="mean")""",
+        """(embeddings, labels, *, ref_embeddings=None, ref_labels=None)""",
+    ),
+    "PairwiseContrastiveLoss": (
+        """(*, margin=1.0, negative_term="margin_minus_d_sq", scale=0.5, similarity="euclidean",
+        reduction="mean")""",
+        """(embeddings, labels, *, ref_embeddings=None, ref_labels=None)""",
+    ),
+    "TripletMarginLoss": (
+        """(*, margin=1.0, similarity="euclidean", p=2.0, eps=0.0, swap=False, hinge="relu",
+        reduction="mean")""",
+        """(anchor, positive, negative, *, weights=None)""",
+    ),
+    "SemiHardTripletLoss": (
+        """(*, margin=1.0, similarity="euclidean", reduction="mean")""",
+        """(embeddings, labels, *, ref_embeddings=None, ref_labels=None)""",
     ),
 }

@@ -228,6 +228,8 @@ def small_cases(loss, dtype):
         powers = (1, 2) if loss == "pairwise_hinge_loss" else (1,)
         for n, labels, power in itertools.product((1, 6), cases.LABELS, powers):
             yield cases.Case(loss, n, 30, dtype=dtype, labels=labels, power=power)
+    elif loss in cases.TRIPLETS:
+        yield cases.Case(loss, 40, 5, 8, dtype=dtype)
     elif loss not in cases.FEATURES:
         yield cases.Case(loss, 40, 70, dtype=dtype)
     else:

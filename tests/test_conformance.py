@@ -16,7 +16,7 @@ FAMILIES = ("contrastive", "ranking", "metric", "pointwise")
 
 
 def public_losses():
-    """The functions of fastloss.__all__ that live in a family's folder."""
+    """The functions of fastloss.__all__ that live in a family's folder and return a tensor."""
     return [
         name
         for name in fastloss.__all__
@@ -24,6 +24,7 @@ def public_losses():
         and getattr(fastloss, name).__module__.startswith(
             tuple(f"fastloss.{family}" for family in FAMILIES)
         )
+        and inspect.signature(getattr(fastloss, name)).return_annotation == "Tensor"
     ]
 
 

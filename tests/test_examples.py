@@ -81,6 +81,21 @@ def test_simclr(tmp_path, loss):
     assert (tmp_path / "simclr.png").stat().st_size > 0
 
 
+def test_metric_learning(tmp_path):
+    """Eight steps a loss, twice: the same numbers, and those of a loss do not depend on others."""
+    steps = ("--batch", "500")
+    first = run("metric_learning_mnist", tmp_path, *steps)["losses"]
+    assert len(first) == 4
+    assert (tmp_path / "metric.png").stat().st_size > 0
+    again = run("metric_learning_mnist", tmp_path, *steps, "--losses", *reversed(first))["losses"]
+    for name, result in first.items():
+        assert len(result["curve"]) == 8
+        for part in ("curve", "recall", "active"):
+            assert result[part] == again[name][part], name
+    assert len({result["recall"][0][1] for result in first.values()}) == 1  # one seed
+    assert len({result["curve"][-1] for result in first.values()}) == 4
+
+
 def test_views_differ(monkeypatch):
     """Each view is another one, of the same form, and a seed fixes it."""
     monkeypatch.syspath_prepend(EXAMPLES)

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 import fastloss
 from accuracy import assert_close
 from case import Variant, as_leaves, run
-from cases import CASES
+from cases import CASES, DIFFERENT
 
 # The compiler's own warnings about torch's insides are none of ours.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -57,7 +57,7 @@ def test_compile_fullgraph(case, variant, reduction):
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", DIFFERENT, ids=str)
 def test_compile_with_dynamic_shapes(case, reduction):
     """The compilation for the first size serves all sizes."""
     compilations = []
@@ -83,7 +83,7 @@ def test_compile_with_dynamic_shapes(case, reduction):
     bool(re.search(r"[\s'\"\\\\$]", torch.__file__)),
     reason="torch's compiler does not quote its own path, which holds a space or a quote here",
 )
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", DIFFERENT, ids=str)
 def test_compile_by_the_default_backend(case):
     """With the work around a loss in a training step: an encoder before, a scale after."""
     arguments = case.arguments(case.variants[0], case.small, torch.float32)
@@ -135,6 +135,18 @@ class RecordedCalls(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+def check_operators(calls):
+    """Schema, fake function and aliasing of every operator, on the arguments of a real call."""
+    for operator, args, kwargs in calls:
+        detached = [a.detach() if isinstance(a, torch.Tensor) else a for a in args]
+        torch.library.opcheck(
+            operator,
+            tuple(detached),
+            kwargs,
+            test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_dynamic"),
+        )
+
+
 def recorded_calls(case, variant, reduction, dtype):
     arguments = case.arguments(variant, case.small, dtype, reduction=reduction)
     with RecordedCalls() as recorded:
@@ -154,18 +166,22 @@ OPERATOR_DTYPES = (torch.float64, torch.bfloat16)
 @pytest.mark.parametrize("dtype", OPERATOR_DTYPES, ids=str)
 @pytest.mark.parametrize(("case", "variant"), FEW_VARIANTS, ids=str)
 def test_opcheck(case, variant, dtype):
-    """Schema, fake function and aliasing of every operator, on the arguments of a real call."""
     for reduction in REDUCTIONS:
         calls = recorded_calls(case, variant, reduction, dtype)
         assert calls or not case.has_operators
-        for operator, args, kwargs in calls:
-            detached = [a.detach() if isinstance(a, torch.Tensor) else a for a in args]
-            torch.library.opcheck(
-                operator,
-                tuple(detached),
-                kwargs,
-                test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_dynamic"),
-            )
+        check_operators(calls)
+
+
+@pytest.mark.parametrize("dtype", OPERATOR_DTYPES, ids=str)
+def test_opcheck_of_triplet_statistics(dtype):
+    """No loss, hence no case."""
+    case = next(case for case in CASES if case.name == "batch_all_triplet_loss")
+    inputs = case.draw(torch.Generator().manual_seed(0), dtype, case.small)
+    with RecordedCalls() as recorded:
+        fastloss.triplet_statistics(**inputs)
+        fastloss.triplet_statistics(inputs["embeddings"], inputs["labels"])
+    assert len(recorded.calls) == 2
+    check_operators(recorded.calls)
 
 
 def test_opcheck_meets_every_operator():
@@ -176,7 +192,7 @@ def test_opcheck_meets_every_operator():
         for dtype in OPERATOR_DTYPES
         for operator, _, _ in recorded_calls(case, variant, reduction, dtype)
     }
-    assert met == registered_operators()
+    assert met | {"triplet_statistics"} == registered_operators()
 
 
 # ----------------------------------------------------------------------------------- grad modes

@@ -18,7 +18,10 @@ using Tensors = std::vector<at::Tensor>;
 
 void bind_pairwise_losses(py::module_& module);
 void bind_self_losses(py::module_& module);
+void bind_chosen_losses(py::module_& module);
 void bind_listwise_losses(py::module_& module);
 void bind_pointwise_losses(py::module_& module);
+void bind_metric_losses(py::module_& module);
+void bind_labelled_losses(py::module_& module);
 
 }  // namespace fastloss

@@ -41,8 +41,11 @@ PYBIND11_MODULE(_C, module) {
   using namespace fastloss;
   bind_pairwise_losses(module);
   bind_self_losses(module);
+  bind_chosen_losses(module);
   bind_listwise_losses(module);
   bind_pointwise_losses(module);
+  bind_metric_losses(module);
+  bind_labelled_losses(module);
   module.def("build_facts", &build_facts);
   module.def("set_simd", &set_simd);
   module.def("set_matrix_product", &host::set_matrix_product);

@@ -1,4 +1,8 @@
 // Losses of one set of embeddings: each one's arguments to the engine's.
+#include <algorithm>
+#include <iterator>
+#include <stdexcept>
+
 #include "bindings/bindings.h"
 #include "engines/self_torch.h"
 #include "losses/registry.h"
@@ -6,8 +10,14 @@
 namespace fastloss {
 namespace {
 
+Wanted with_scale(Wanted wanted) {
+  if (wanted.size() == 2) wanted.push_back(false);
+  return wanted;
+}
+
 // <stem>_forward(…, reduction, wanted, workspace) and <stem>_backward(grad_loss, rows, …, wanted,
-// workspace), where … are the arguments that `adapt` turns into the engine's.
+// workspace), where … are the arguments that `adapt` turns into the engine's. A loss without a
+// scale asks for two gradients and gets two.
 template <template <class> class Loss, class... Args>
 void bind_self(py::module_& module, const std::string& stem, SelfTensors (*adapt)(Args...)) {
   module.def((stem + "_forward").c_str(),
@@ -15,7 +25,8 @@ void bind_self(py::module_& module, const std::string& stem, SelfTensors (*adapt
                  int64_t workspace) -> Tensors {
                SelfTensors tensors = adapt(std::move(args)...);
                tensors.workspace = workspace;
-               const auto result = self_forward<Loss>(stem, tensors, reduction, wanted);
+               auto result = self_forward<Loss>(stem, tensors, reduction, with_scale(wanted));
+               result.gradients.resize(wanted.size());
                Tensors out{result.loss, result.rows};
                out.insert(out.end(), result.gradients.begin(), result.gradients.end());
                return out;
@@ -26,7 +37,10 @@ void bind_self(py::module_& module, const std::string& stem, SelfTensors (*adapt
                  const Wanted& wanted, int64_t workspace) -> Tensors {
                SelfTensors tensors = adapt(std::move(args)...);
                tensors.workspace = workspace;
-               return self_backward<Loss>(stem, tensors, rows, grad_loss, wanted);
+               auto gradients =
+                   self_backward<Loss>(stem, tensors, rows, grad_loss, with_scale(wanted));
+               gradients.resize(wanted.size());
+               return gradients;
              },
              py::call_guard<py::gil_scoped_release>());
 }
@@ -56,10 +70,32 @@ SelfTensors sup_con(at::Tensor embeddings, at::Tensor labels, OptionalTensor ref
           .similarity = similarity};
 }
 
+SelfTensors pairwise_contrastive(at::Tensor embeddings, at::Tensor labels,
+                                 OptionalTensor ref_embeddings, OptionalTensor ref_labels,
+                                 double margin, double scale, std::string negative_term,
+                                 std::string similarity) {
+  constexpr const char* kTerms[] = {"margin_minus_d_sq", "margin_sq_minus_d_sq", "linear",
+                                    "as_published"};
+  const auto term = std::find(std::begin(kTerms), std::end(kTerms), negative_term);
+  if (term == std::end(kTerms)) {
+    throw std::invalid_argument("pairwise_contrastive_loss: negative_term is unknown: \"" +
+                                negative_term + "\"");
+  }
+  return {.rows = embeddings,
+          .others = ref_embeddings,
+          .itself = !ref_embeddings,
+          .labels = labels,
+          .other_labels = ref_labels,
+          .similarity = similarity,
+          .options = {margin, scale, static_cast<double>(term - std::begin(kTerms)),
+                      similarity == "cosine" ? 1.0 : 0.0}};
+}
+
 }  // namespace
 
 void bind_self_losses(py::module_& module) {
   bind_self<NtXent>(module, "nt_xent", nt_xent);
+  bind_self<PairwiseContrastiveLoss>(module, "pairwise_contrastive_loss", pairwise_contrastive);
   bind_self<SupCon>(module, "sup_con", sup_con);
 }
 

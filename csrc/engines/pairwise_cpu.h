@@ -34,6 +34,18 @@
 
 namespace fastloss {
 
+// Stands for the functor where whole rows of similarities are asked for (pairwise_cpu_rows.inl).
+template <class T>
+struct CompleteRows {
+  using Value = T;
+  struct State {};
+  struct Row {};
+};
+template <class Loss>
+constexpr bool kOfCompleteRows = false;
+template <class T>
+constexpr bool kOfCompleteRows<CompleteRows<T>> = true;
+
 template <class Loss, class S>
 class PairwiseCpu {
  public:
@@ -84,6 +96,14 @@ class PairwiseCpu {
   template <class RowGrad>
   void one_pass_backward(const Row* rows, const RowGrad& row_grad,
                          const PairwiseGradients<T>& gradients);
+
+  // For CompleteRows: work(row, slot, z, dscore) gets the m similarities of one row, of which it
+  // may make what it likes, fills dscore[m] with ∂L/∂z unless it is null, and returns a factor of
+  // these. `beside` bytes of the workspace are the caller's; overall() is a factor of all
+  // gradients, asked once every row is done.
+  template <class Work, class Overall>
+  void complete_rows(const Work& work, const Overall& overall, int64_t beside,
+                     const PairwiseGradients<T>& gradients);
 
  private:
   // A rectangle of the matrix that is kept: `rows` rows from `row`, `panels` panels from `panel`.
@@ -206,6 +226,12 @@ class PairwiseCpu {
   void tile_coefficients(int64_t row0, int64_t count, int64_t panel, int64_t place,
                          const Derivatives& derivatives, const TileSums& sums, Accumulators& acc,
                          bool weighed) const;
+  template <class Overall>
+  struct RowCoefficients;
+  template <class Overall>
+  void tile_coefficients(int64_t row0, int64_t count, int64_t panel, int64_t place,
+                         const RowCoefficients<Overall>&, const TileSums& sums, Accumulators& acc,
+                         bool) const;
   template <class Derivatives>
   FASTLOSS_HOST_DEVICE void coefficients_of_span(int64_t row, int64_t r, int64_t panel,
                                                  const Derivatives& derivatives, T* span,
@@ -249,4 +275,5 @@ class PairwiseCpu {
 #include "engines/pairwise_cpu_forward.inl"
 #include "engines/pairwise_cpu_gradient.inl"
 #include "engines/pairwise_cpu_onepass.inl"
+#include "engines/pairwise_cpu_rows.inl"
 #include "engines/pairwise_cpu_symmetric.inl"

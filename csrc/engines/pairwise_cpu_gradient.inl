@@ -80,11 +80,13 @@ void PairwiseCpu<Loss, S>::chunk_scores(const Chunk& chunk, Accumulators& acc, i
   State* const spans = acc.spans.data();
   const int64_t capacity = acc.capacity;
   chunk_tiles(chunk, acc, [=, this](int64_t panel, int64_t row, T* span) FASTLOSS_SIMD_LOOP {
-    if (mode == kScoresOnly) return;
-    const T* const factor = operands_.key_statistic.data() + panel * cols_;
-    spans[(panel - chunk.panel) * capacity + row - chunk.row] =
-        mode == kWeigh ? loss_.weigh(span, bias_of(panel), factor, panel_width(panel))
-                       : push(row, panel, span);
+    if constexpr (!kOfCompleteRows<Loss>) {
+      if (mode == kScoresOnly) return;
+      const T* const factor = operands_.key_statistic.data() + panel * cols_;
+      spans[(panel - chunk.panel) * capacity + row - chunk.row] =
+          mode == kWeigh ? loss_.weigh(span, bias_of(panel), factor, panel_width(panel))
+                         : push(row, panel, span);
+    }
   });
 }
 

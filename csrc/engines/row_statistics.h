@@ -131,8 +131,10 @@ class Operands {
     for (int64_t i = 0; i < rows.count; ++i) {
       for (int64_t k = 0; k < rows.d; ++k) sum[k] += static_cast<double>(rows.data[i * rows.d + k]);
     }
+    // Any centre is right: one that a single row can spoil would make all distances NaN.
     for (int64_t k = 0; k < rows.d; ++k) {
-      centre_[k] = rows.count > 0 ? static_cast<T>(sum[k] / static_cast<double>(rows.count)) : T(0);
+      const T mean = static_cast<T>(sum[k] / static_cast<double>(rows.count));
+      centre_[k] = std::isfinite(mean) ? mean : T(0);
     }
   }
 

@@ -21,6 +21,9 @@
 //     dscores(s, row, column, count, Row, factor, out)              factor · ∂L_row/∂s
 //     add_columns(s, row, column, count, fields, stride, factor, out)   adds factor[j] · ∂L_j/∂s;
 //                                                     field f of Row j is fields[f · stride + j]
+// A loss of pairs has `kOfPairs` = true: its derivatives need no Row, and what push makes of a row
+// is complete without push_columns. One pass over the scores gives states and derivatives.
+//
 // The engine guarantees: every candidate reaches the state of its row exactly once a forward pass;
 // a row's score with itself is −inf in its spans, and so is its target's; spans are at most
 // kMaxColumns long; all reductions run in a fixed order.
@@ -43,6 +46,9 @@ struct SelfInput {
   T scale;            // > 0
   int64_t workspace;  // bytes
 };
+
+template <class Loss>
+constexpr bool kIsOfPairs = requires { requires Loss::kOfPairs; };
 
 // Gradients of overall · Σ_i row_grad_i · L_i; null = not wanted.
 template <class T>

@@ -13,6 +13,7 @@
 //                      w of both rows' losses in place and enters the gradients of its rows and of
 //                      its columns (1 G): 2 G in all, 1½ if every tile was kept.
 //   backward           the same without the first pass.
+// A loss of pairs has no first pass: its states are fed when its tiles become coefficients, 1½ G.
 // Rows compared with others alone are complete after their chunk, whose tiles are all kept: 3 G.
 //
 // One (n, d) accumulator serves rows and columns: a panel collects its column gradients

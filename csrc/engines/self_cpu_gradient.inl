@@ -125,11 +125,23 @@ class SelfDerivatives {
   using T = typename Loss::Value;
   using Row = typename Loss::Row;
 
-  SelfDerivatives(const Loss& loss, const Row* rows, int64_t n, const RowGrad& row_grad)
-      : loss_(loss), rows_(rows), n_(n), row_grad_(row_grad), fields_(rows, n, row_grad) {}
+  using State = typename Loss::State;
+
+  // `states` (n), of a loss of pairs: the spans are pushed into them as well.
+  SelfDerivatives(const Loss& loss, const Row* rows, int64_t n, const RowGrad& row_grad,
+                  State* states = nullptr)
+      : loss_(loss),
+        rows_(rows),
+        n_(n),
+        row_grad_(row_grad),
+        fields_(rows, n, row_grad),
+        states_(states) {}
 
   FASTLOSS_HOST_DEVICE void of_span(const T* __restrict s, int64_t row, int64_t column,
                                     int64_t count, bool own, T* __restrict out) const {
+    if constexpr (kIsOfPairs<Loss>) {
+      if (states_) states_[row].merge(loss_.push(s, row, column, count));
+    }
     loss_.dscores(s, row, column, count, rows_[row], row_grad_(row), out);
     if (own) {
       loss_.add_columns(s, row, column, count, fields_.at(column), n_, fields_.factor(column), out);
@@ -146,6 +158,7 @@ class SelfDerivatives {
   int64_t n_;
   const RowGrad& row_grad_;
   RowFields<Row, T> fields_;
+  State* states_;
 };
 
 // Similarities of a chunk that was not kept.
@@ -437,6 +450,16 @@ void SelfCpu<Loss, S>::forward_gradient(Row* rows, const RowGrad& row_grad,
   if (in_.n == 0) return;
   if (panels_ == 0) return forward(rows);
   Accumulators acc(*this, gradients);
+  if constexpr (kIsOfPairs<Loss>) {
+    const host::Buffer<State> states(in_.n, State{});
+    std::fill_n(rows, in_.n, loss_.finish(State{}, T(0)));
+    const SelfDerivatives<Loss, RowGrad> derivatives(loss_, rows, own_rows(), row_grad,
+                                                     states.data());
+    all_chunks(derivatives, gradients, acc, 0);
+    for (int64_t i = 0; i < in_.n; ++i) rows[i] = loss_.finish(states[i], T(0));
+    finish(gradients, acc, derivatives.overall());
+    return;
+  }
   if (!acc.complete) {
     states(0, in_.n, acc.kept, &acc, rows);
     const SelfDerivatives<Loss, RowGrad> derivatives(loss_, rows, own_rows(), row_grad);

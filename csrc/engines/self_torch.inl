@@ -102,7 +102,12 @@ class SelfCall {
     SelfResult result;
     result.rows = at::empty({in_.n, kRow}, Stored<T>::dtype);
     Row* const rows = reinterpret_cast<Row*>(result.rows.template data_ptr<T>());
-    const Factors factor{arguments_.weights, nullptr, nullptr, in_.n, reduction == "mean", T(1)};
+    const host::Buffer<T> pairs(kIsOfPairs<Loss<T>> ? in_.n : 0);
+    for (int64_t i = 0; i < pairs.size(); ++i) {
+      pairs[i] = static_cast<T>((in_.itself ? in_.n - 1 - i : 0) + in_.k);
+    }
+    const Factors factor{arguments_.weights,  nullptr, pairs.data(), in_.n,
+                         reduction == "mean", T(1)};
     make_gradients(result.gradients);
     if (gradients_.any()) {
       engine_.forward_gradient(rows, factor, gradients_);

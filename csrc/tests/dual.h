@@ -48,6 +48,7 @@ double dscore(const Loss& loss, double score, const typename Loss::Row& row, int
 
 inline Dual exp(Dual a) { return {std::exp(a.value), std::exp(a.value) * a.derivative}; }
 inline Dual log(Dual a) { return {std::log(a.value), a.derivative / a.value}; }
+inline Dual sqrt(Dual a) { return {std::sqrt(a.value), a.derivative / (2 * std::sqrt(a.value))}; }
 inline Dual log1p(Dual a) { return {std::log1p(a.value), a.derivative / (1 + a.value)}; }
 
 }  // namespace fastloss::test

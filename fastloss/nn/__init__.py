@@ -8,6 +8,15 @@ from .contrastive import (
     LinearCrossEntropyLoss,
     SigLIPLoss,
 )
+from .metric import (
+    BatchAllTripletLoss,
+    BatchHardTripletLoss,
+    ContrastiveLoss,
+    LabelledTripletLoss,
+    PairwiseContrastiveLoss,
+    SemiHardTripletLoss,
+    TripletMarginLoss,
+)
 from .one_set import NTXentLoss, SupConLoss
 from .pointwise import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, KLDivWithLogitsLoss
 from .ranking import ListNetLoss, PairwiseHingeLoss, RankNetLoss
@@ -17,20 +26,27 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "BPRLoss",
+    "BatchAllTripletLoss",
+    "BatchHardTripletLoss",
     "CLIPLoss",
+    "ContrastiveLoss",
     "CrossEntropyLoss",
     "HingeLoss",
     "InBatchBPRLoss",
     "InBatchHingeLoss",
     "InfoNCELoss",
     "KLDivWithLogitsLoss",
+    "LabelledTripletLoss",
     "LinearCrossEntropyLoss",
     "ListNetLoss",
     "NTXentLoss",
+    "PairwiseContrastiveLoss",
     "PairwiseHingeLoss",
     "PairwiseMarginLoss",
     "RankNetLoss",
     "SampledSoftmaxLoss",
+    "SemiHardTripletLoss",
     "SigLIPLoss",
     "SupConLoss",
+    "TripletMarginLoss",
 ]

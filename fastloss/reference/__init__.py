@@ -17,6 +17,16 @@ from .contrastive import (
     siglip_loss,
     sup_con,
 )
+from .metric import (
+    batch_all_triplet_loss,
+    batch_hard_triplet_loss,
+    contrastive_loss,
+    labelled_triplet_loss,
+    pairwise_contrastive_loss,
+    semi_hard_triplet_loss,
+    triplet_margin_loss,
+    triplet_statistics,
+)
 from .pointwise import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -34,24 +44,32 @@ from .ranking import (
 )
 
 __all__ = [
+    "batch_all_triplet_loss",
+    "batch_hard_triplet_loss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "bpr_loss",
     "clip_loss",
+    "contrastive_loss",
     "cross_entropy",
     "hinge_loss",
     "in_batch_bpr_loss",
     "in_batch_hinge_loss",
     "info_nce",
     "kl_div_with_logits",
+    "labelled_triplet_loss",
     "linear_cross_entropy",
     "listnet_loss",
     "nt_xent",
+    "pairwise_contrastive_loss",
     "pairwise_hinge_loss",
     "pairwise_logsumexp",
     "pairwise_margin_loss",
     "ranknet_loss",
     "sampled_softmax_loss",
+    "semi_hard_triplet_loss",
     "siglip_loss",
     "sup_con",
+    "triplet_margin_loss",
+    "triplet_statistics",
 ]

@@ -51,7 +51,7 @@ SELECTION = (
 OTHERS = (
     "siglip or nt_xent or sup_con or "
     "ranknet or listnet or hinge or bpr or pairwise_margin or sampled or kl_div or binary_cross"
-    " or (cross_entropy and not linear_cross_entropy)"
+    " or (cross_entropy and not linear_cross_entropy) or triplet or contrastive_loss"
 )
 PYTEST = [
     "-q",

@@ -35,6 +35,16 @@ SWEEP = "csrc/engines/pair_sweep.h"
 SELF_STATES = "csrc/engines/self_cpu_states.inl"
 SELF_GRADIENT = "csrc/engines/self_cpu_gradient.inl"
 SUP_CON = "csrc/losses/sup_con.h"
+ROW_DISTANCE = "csrc/engines/row_distance.h"
+ROWWISE = "csrc/engines/rowwise_cpu.h"
+CONTRASTIVE = "csrc/losses/contrastive_loss.h"
+BATCH_HARD = "csrc/losses/batch_hard_triplet_loss.h"
+CHOSEN = "csrc/engines/chosen_triplets.h"
+CONTRASTIVE_PAIRS = "csrc/losses/pairwise_contrastive_loss.h"
+ROW_PAIRS = "csrc/engines/row_pairs.h"
+COMPLETE_ROWS = "csrc/engines/pairwise_cpu_rows.inl"
+SEMI_HARD = "csrc/losses/semi_hard_triplet_loss.h"
+STATISTICS = "csrc/losses/triplet_statistics.h"
 OP = "fastloss/_pairwise.py"
 REFERENCE = "fastloss/reference/contrastive/info_nce.py"
 
@@ -367,7 +377,67 @@ MUTANTS = (
         "kept[c * kLanes + r] = r < rows && where[r * n + c] ? kept[r] : T(0);",
         "kept[c * kLanes + r] = kept[r];",
     ),
+    (
+        "thresholds rounded to nearest",
+        ROW_PAIRS,
+        "return static_cast<double>(rounded) > threshold",
+        "return false",
+    ),
+    ("search steps too short", ROW_PAIRS, "? step : 0;", "? step - 1 : 0;"),
+    ("triplets at their kink are active", ROW_PAIRS, "key <= z : key < z;", "key <= z : key <= z;"),
+    ("positives pulled by the wrong count", ROW_PAIRS, "counts_[i] = beyond;", "counts_[i] = i;"),
+    (
+        "the anchor is its own positive",
+        ROW_PAIRS,
+        "if (column == self) continue;",
+        "",
+    ),
+    (
+        "semi-hard takes the nearest of all",
+        ROW_PAIRS,
+        "best.column >= 0 ? best : farthest",
+        "nearest[sorted_].column >= 0 ? nearest[sorted_] : farthest",
+    ),
+    (
+        "semi-hard pulls its negative",
+        SEMI_HARD,
+        "[negative.column] += T(1)",
+        "[negative.column] -= T(1)",
+    ),
+    ("hard triplets are semi-hard", STATISTICS, "row.active - row.hard)", "row.active)"),
+    (
+        "a row's factor is forgotten",
+        COMPLETE_ROWS,
+        "factor * dscore[column + j]",
+        "dscore[column + j]",
+    ),
+    ("row sums of one panel", COMPLETE_ROWS, "sums.row[r] += sum;", "sums.row[r] = sum;"),
     ("upstream gradients of elements ignored", POINTWISE, "out[i] *= each[i];", "out[i] *= T(1);"),
+    (
+        "a negative is pulled",
+        ROWWISE,
+        "add(to.pair, -slope,",
+        "add(to.pair, slope,",
+    ),
+    (
+        "slope of a norm with its own power",
+        ROW_DISTANCE,
+        "power = p - 1, distance",
+        "power = p, distance",
+    ),
+    (
+        "rows at the ends of the range are not scaled",
+        ROW_DISTANCE,
+        "pair.delta.unit = unit_of(largest_difference(x, y, d));",
+        "",
+    ),
+    (
+        "dissimilar pairs attract",
+        CONTRASTIVE,
+        "{gap * gap, T(-2) * gap}",
+        "{gap * gap, T(2) * gap}",
+    ),
+    ("rows of weight 0 are read", ROWWISE, "if (weight == 0) {", "if (false) {"),
     (
         "a row meets itself",
         SELF_STATES,
@@ -417,5 +487,49 @@ MUTANTS = (
         SUP_CON,
         "log1p((state.positives - T(1)) + state.others)",
         "log1p((state.positives + state.others) - T(1))",
+    ),
+    ("of equal negatives the last", BATCH_HARD, "(z >= largest[j])", "(z > largest[j])"),
+    ("nearest positive", BATCH_HARD, "(z <= least[j])", "(z >= least[j])"),
+    (
+        "a row is its own positive",
+        BATCH_HARD,
+        "if (itself < 0 || itself >= count) return",
+        "if (true) return",
+    ),
+    (
+        "extrema forget which is lower",
+        BATCH_HARD,
+        "(other.value == value && lower)",
+        "other.value == value",
+    ),
+    (
+        "the chosen negative is pulled",
+        CHOSEN,
+        "% 2 == 0 ? slopes[i] : -slopes[i]",
+        "% 2 == 0 ? slopes[i] : slopes[i]",
+    ),
+    (
+        "an anchor does not move itself",
+        CHOSEN,
+        "add_own(i, slopes.data(), scratch, out);",
+        "",
+    ),
+    (
+        "a pair counted by both of its rows",
+        CONTRASTIVE_PAIRS,
+        "std::clamp<int64_t>(row + 1 - column, 0, count)",
+        "std::clamp<int64_t>(row + 1 - column, 0, 0)",
+    ),
+    (
+        "gradient of earlier columns left out",
+        CONTRASTIVE_PAIRS,
+        "out[j] -= factor[j] *",
+        "out[j] -= T(0) *",
+    ),
+    (
+        "distances for similarities",
+        CONTRASTIVE_PAIRS,
+        "out[j] = -factor *",
+        "out[j] = factor *",
     ),
 )
