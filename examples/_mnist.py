@@ -26,7 +26,7 @@ def load() -> Digits:
     pixels, label = mnist_data()  # 500 images of a class, class by class
     image = torch.tensor(pixels, dtype=torch.float32).view(-1, 1, SIZE, SIZE) / 255
     label = torch.tensor(label)
-    held_out = torch.arange(len(image)) % 5 == 0
+    held_out = torch.arange(len(image)) % 5 == 4  # the settings were chosen on another fifth
     return Digits(image[~held_out], label[~held_out], image[held_out], label[held_out])
 
 
