@@ -81,7 +81,10 @@ Expected all_triplets(const RowOf<T>& row, double margin, const Term& term) {
 }
 
 std::pair<double, double> relu(double v) { return {v > 0 ? v : 0, v > 0 ? 1 : 0}; }
-std::pair<double, double> softplus(double v) { return {math::softplus(v), math::sigmoid(v)}; }
+std::pair<double, double> softplus(double v) {
+  const auto both = math::logistic(v);
+  return {both.softplus, both.sigmoid};
+}
 
 template <class T>
 Expected semi_hard(const RowOf<T>& row, double margin) {
