@@ -47,7 +47,10 @@ def public_symbols():
                 yield f"{module.__name__}.{name}.forward", symbol.forward
 
 
-@pytest.mark.parametrize(("name", "symbol"), list(public_symbols()), ids=lambda s: str(s)[:60])
+SYMBOLS = list(public_symbols())
+
+
+@pytest.mark.parametrize(("name", "symbol"), SYMBOLS, ids=[name for name, _ in SYMBOLS])
 def test_everything_public_is_documented(name, symbol):
     text = inspect.getdoc(symbol) or ""
     assert text.strip(), f"{name} has no docstring"

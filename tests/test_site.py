@@ -136,7 +136,7 @@ def test_docstring_conversion(convert):
     )
 
 
-@pytest.mark.parametrize(("name", "symbol"), PUBLIC, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("name", "symbol"), PUBLIC, ids=[name for name, _ in PUBLIC])
 def test_docstrings_convert_completely(name, symbol, convert):
     text = inspect.getdoc(symbol)
     converted = convert(text)
