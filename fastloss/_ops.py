@@ -209,7 +209,7 @@ _register_pairwise(
     "clip_loss",
     "Tensor image, Tensor text, Tensor? key_ids, Tensor? weights, Tensor? logit_scale_tensor, "
     "float logit_scale, str similarity, float label_smoothing",
-    rows=lambda n: (2, n, 4),
+    rows=lambda n: (2, n, 5),
     wrt="image text logit_scale_tensor",
 )
 _register_pairwise(
@@ -231,21 +231,21 @@ _register_pairwise(
     "Tensor query, Tensor key, Tensor? target, Tensor? negatives, Tensor? key_bias, "
     "Tensor? key_ids, Tensor? weights, Tensor? temperature_tensor, float temperature, "
     "str similarity, float margin, float label_smoothing, bool decoupled",
-    rows=lambda n: (n, 4),
+    rows=lambda n: (n, 5),
     wrt="query key negatives key_bias temperature_tensor",
 )
 _register_pairwise(
     "linear_cross_entropy",
     "Tensor input, Tensor linear_weight, Tensor target, Tensor? linear_bias, Tensor? weight, "
     "int? ignore_index, float label_smoothing",
-    rows=lambda n: (n, 5),
+    rows=lambda n: (n, 6),
     wrt="input linear_weight linear_bias",
 )
 _register_pairwise(
     "nt_xent",
     "Tensor views, Tensor? queue, Tensor? weights, Tensor? temperature_tensor, float temperature, "
     "str similarity, bool decoupled",
-    rows=lambda n: (n, 4),
+    rows=lambda n: (n, 5),
     wrt="views queue temperature_tensor",
 )
 _register_pairwise(
@@ -259,7 +259,7 @@ _register_pairwise(
     "pairwise_logsumexp",
     "Tensor query, Tensor key, Tensor? key_bias, Tensor? temperature_tensor, float temperature, "
     "str similarity",
-    rows=lambda n: (n, 3),
+    rows=lambda n: (n, 4),
     wrt="query key key_bias temperature_tensor",
 )
 _register_pairwise(
