@@ -102,11 +102,13 @@ int main() {
   }
   test_weights();
 
-  // A trained row: the loss keeps its digits in float32, where lse − target would have two.
+  // A trained row: loss and slope keep their digits in float32, where differences would have two.
   const InfoNce<float> loss{0, false};
   const float others[] = {-5, -5, -5}, zero[] = {0, 0, 0};
   const double exact = std::log1p(3 * std::exp(-10.0));
-  CHECK(std::abs(loss.finish(loss.push(others, zero, 0, 3), 5).value / exact - 1) < 1e-6);
+  const auto trained = loss.finish(loss.push(others, zero, 0, 3), 5);
+  CHECK(std::abs(trained.value / exact - 1) < 1e-6);
+  CHECK(std::abs(trained.dtarget / (std::exp(-exact) - 1) - 1) < 1e-6);
   CHECK_CLOSE(exact, 1.36e-4, 1e-6);
 
   // Scores of which float32 holds no more than 1/8192: what they tell apart is not rounded again.
