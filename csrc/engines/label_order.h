@@ -35,7 +35,8 @@ class LabelOrder {
       label[i] = items.label[from];
       if (items.weight != nullptr) weight[i] = items.weight[from];
     }
-    ordered_ = {count_, score, label, items.weight != nullptr ? weight : nullptr};
+    ordered_ = {count_,          score,          label, items.weight != nullptr ? weight : nullptr,
+                items.max_score, items.max_label};
     for (int64_t i = 0; i < count_; ++i) {
       group_[i] = i > 0 && label[i] == label[i - 1] ? group_[i - 1] : i;
       groups_ += group_[i] == i;

@@ -56,8 +56,12 @@ Result run(Options options, PairMethod method, const List& list, bool weighted) 
   const auto n = static_cast<int64_t>(score.size());
   Result out;
   out.gradient.assign(score.size(), -1);
+  T max_score = -math::kInfinity<T>, max_label = max_score;
+  for (const T s : score) max_score = std::max(max_score, s);
+  for (const T y : label) max_label = std::max(max_label, y);
   const PairList<Loss<T>> pairs(
-      Loss<T>(options), {n, score.data(), label.data(), weighted ? weight.data() : nullptr});
+      Loss<T>(options),
+      {n, score.data(), label.data(), weighted ? weight.data() : nullptr, max_score, max_label});
   const ListTotal total = pairs.total(out.gradient.data());
   out.value = total.value;
   out.count = total.count;
