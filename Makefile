@@ -55,9 +55,10 @@ cpp-test:
 	.venv/bin/cmake --build build/cpp
 	.venv/bin/ctest --test-dir build/cpp --output-on-failure --no-tests=error
 
+# Most tests are small and leave a second core idle: two processes share them.
 py-test:
 	@$(environment) test bench
-	$(python) -m pytest -q $(ARGS)
+	$(python) -m pytest -q -n 2 $(ARGS)
 
 test-deep:
 	@$(environment) test bench docs demo
