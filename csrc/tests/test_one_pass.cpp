@@ -124,14 +124,22 @@ void test_ends() {
   const Loss loss{-10.0};
   const auto none = loss.finish({}, -kInf, -1);  // no positive: nothing of its own
   CHECK(none.value == 0 && none.dtarget == 0 && none.slope == 0 && none.moment == 0);
-  // A row of a million scores whose values are tiny: summed by spans, all digits are there.
+  // Rows of a million tiny scores. All are equal, so that what additions round away is the same
+  // time after time: it must not grow with the span, nor with the row.
   const SigLipLoss<float> single{-10.0f};
-  std::vector<float> z(256, 0.1f), dscore(256);
-  OnePassSums sums;
-  for (int span = 0; span < 4096; ++span)
-    sums.merge(single.slopes(z.data(), 256, 0, dscore.data()));
-  const double exact = std::log1p(std::exp(static_cast<double>(0.1f - 10.0f)));
-  CHECK(std::abs(sums.value / (4096 * 256 * exact) - 1) < 1e-6);
+  constexpr int kSpan = 4096, kSpans = 256;
+  for (int k = 0; k < 32; ++k) {
+    std::vector<float> z(kSpan, 0.1f + 0.02f * static_cast<float>(k)), dscore(kSpan);
+    OnePassSums sums;
+    for (int span = 0; span < kSpans; ++span)
+      sums.merge(single.slopes(z.data(), kSpan, 0, dscore.data()));
+    const auto term = single.at(z[0] - 10.0f);
+    const double exact = std::log1p(std::exp(static_cast<double>(z[0] - 10.0f)));
+    CHECK(std::abs(term.value / exact - 1) < 5e-7);
+    CHECK(std::abs(sums.value / kSpans / kSpan / term.value - 1) < 5e-7);
+    CHECK(std::abs(sums.slope / kSpans / kSpan / term.derivative - 1) < 5e-7);
+    CHECK(std::abs(sums.moment / kSpans / kSpan / (term.derivative * z[0]) - 1) < 5e-7);
+  }
   // At the kink the hinge has derivative 0; an infinite target does not spoil what is masked.
   double at_kink = -0.6, slope = 1;
   Hinge::loss().slopes(&at_kink, 1, 0.0, &slope);

@@ -256,7 +256,13 @@ MUTANTS = (
         "moment += term.derivative == T(0) ? T(0) : term.derivative",
         "moment += term.derivative",
     ),
-    ("long spans summed in one go", ONE_PASS_SUMS, "kBlock = 64;", "kBlock = 256;"),
+    ("long spans summed in one go", ONE_PASS_SUMS, "kBlock = 64;", "kBlock = 4096;"),
+    (
+        "spans added up in single precision",
+        ONE_PASS_SUMS,
+        "value += other.value;",
+        "value = static_cast<float>(value + other.value);",
+    ),
     (
         "a row's weight not in its coefficients",
         ONE_PASS,
