@@ -50,9 +50,8 @@ FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::recompute_close(int64_t row, int
     if (span[j] < kDirectDistance<T> * (norm + operands_.key_statistic[column])) {
       span[j] = detail::squared_distance<T>(query, in_.key + column * in_.d, in_.d);
     }
-    if (in_.similarity == Similarity::kEuclidean) span[j] = std::sqrt(span[j]);
-    span[j] *= -in_.scale;
   }
+  similarities_of_distances(in_.similarity, in_.scale, span, panel_width(panel));
 }
 
 // Takes the target's similarity out of the span and masks its group, itself included.

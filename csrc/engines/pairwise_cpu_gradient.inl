@@ -155,15 +155,7 @@ FASTLOSS_HOST_DEVICE void PairwiseCpu<Loss, S>::coefficients_of_span(int64_t row
     for (int64_t j = 0; j < width; ++j) span[j] = dscore[j] * cols[j];
     return;
   }
-  const Similarity kind = in_.similarity;
-  const T scale = in_.scale;
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < width; ++j) {
-    span[j] = coefficient(kind, scale, span[j], cols[j], dscore[j]);
-    sum += span[j];
-  }
-  sums.row[r] += sum;
+  sums.row[r] += coefficients_of_distances(in_.similarity, in_.scale, T(1), dscore, span, width);
   if (col_sum) {
 #pragma omp simd
     for (int64_t j = 0; j < width; ++j) col_sum[j] += span[j];

@@ -57,10 +57,7 @@ void PairwiseCpu<Loss, S>::chunk_coefficients(const Chunk& chunk, const RowGrad&
 #pragma omp simd
       for (int64_t j = 0; j < width; ++j) span[j] = factor * dscore[j] * cols[j];
     } else {
-#pragma omp simd
-      for (int64_t j = 0; j < width; ++j) {
-        span[j] = coefficient(kind, scale, span[j], cols[j], factor * dscore[j]);
-      }
+      coefficients_of_distances(kind, scale, factor, dscore, span, width);
     }
     if constexpr (!Loss::kTargetFirst) {
       const int64_t j = in_.target[row] - panel * cols_;

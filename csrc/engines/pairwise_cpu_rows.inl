@@ -78,10 +78,14 @@ void PairwiseCpu<Loss, S>::complete_rows(const Work& work, const Overall& overal
           T* __restrict span = spans + p * stride;
           const int64_t column = p * cols_;
           const int64_t width = panel_width(p);
+          if (is_distance(in_.similarity)) {
+            coefficients_of_distances(in_.similarity, in_.scale, factor, dscore + column, span,
+                                      width);
+            continue;
+          }
 #pragma omp simd
           for (int64_t j = 0; j < width; ++j) {
-            span[j] = coefficient(in_.similarity, in_.scale, span[j], col[column + j],
-                                  factor * dscore[column + j]);
+            span[j] = factor * dscore[column + j] * col[column + j];
           }
         }
       });

@@ -194,7 +194,7 @@ FASTLOSS_HOST_DEVICE void SelfCpu<Loss, S>::coefficients(int64_t row, const Pane
                                                          T* __restrict span, double* moment,
                                                          T* row_sum, T* col_sum) const {
   const Similarity kind = in_.similarity;
-  const T scale = in_.scale, unit = row_statistic()[row];
+  const T unit = row_statistic()[row];
   const T* __restrict cols = panel.statistic;
   T dscore[kTileCols];
   derivatives.of_span(span + t.from, row, panel.column + t.from, t.width - t.from, panel.own,
@@ -225,13 +225,8 @@ FASTLOSS_HOST_DEVICE void SelfCpu<Loss, S>::coefficients(int64_t row, const Pane
     for (int64_t j = t.from; j < t.width; ++j) span[j] = dscore[j] * (unit * cols[j]);
     return;
   }
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = t.from; j < t.width; ++j) {
-    span[j] = coefficient(kind, scale, span[j], T(1), dscore[j]);
-    sum += span[j];
-  }
-  *row_sum += sum;
+  *row_sum += coefficients_of_distances(kind, in_.scale, T(1), dscore + t.from, span + t.from,
+                                        t.width - t.from);
 #pragma omp simd
   for (int64_t j = t.both(); j < t.width; ++j) col_sum[j] += span[j];
 }

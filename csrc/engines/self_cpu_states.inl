@@ -39,9 +39,8 @@ FASTLOSS_HOST_DEVICE void SelfCpu<Loss, S>::recompute_close(int64_t row, const P
     if (span[j] < kDirectDistance<T> * (norm + panel.statistic[j])) {
       span[j] = detail::squared_distance<T>(x, panel.side.data + (panel.first + j) * in_.d, in_.d);
     }
-    if (in_.similarity == Similarity::kEuclidean) span[j] = std::sqrt(span[j]);
-    span[j] *= -in_.scale;
   }
+  similarities_of_distances(in_.similarity, in_.scale, span + from, panel.width - from);
 }
 
 template <class Loss, class S>

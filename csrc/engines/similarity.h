@@ -40,9 +40,21 @@ FASTLOSS_HOST_DEVICE T scaled_similarity(Similarity kind, T scale, T x, T row, T
   return x * (scale * (row * col));
 }
 
+// Squared distances to scaled similarities, in place.
+template <class T>
+FASTLOSS_HOST_DEVICE void similarities_of_distances(Similarity kind, T scale, T* __restrict span,
+                                                    int64_t count) {
+  if (kind == Similarity::kEuclidean) {
+#pragma omp simd
+    for (int64_t j = 0; j < count; ++j) span[j] = std::sqrt(span[j]);
+  }
+#pragma omp simd
+  for (int64_t j = 0; j < count; ++j) span[j] *= -scale;
+}
+
 // Products to scaled similarities, in place. `row` is the row's statistic (inverse norm or squared
 // norm; 1 for dot), `cols` those of the span's columns. Returns whether a distance is so small that
-// it must be recomputed: such an element holds NaN-free but inaccurate −scale · max(D, 0).
+// it must be recomputed: then all of the span holds max(D, 0), inaccurate where it is small.
 template <class T>
 FASTLOSS_HOST_DEVICE bool similarities_of_span(Similarity kind, T scale, T row,
                                                const T* __restrict cols, T* __restrict span,
@@ -62,12 +74,7 @@ FASTLOSS_HOST_DEVICE bool similarities_of_span(Similarity kind, T scale, T row,
     span[j] = expanded < T(0) ? T(0) : expanded;
   }
   if (close != 0) return true;
-  if (kind == Similarity::kEuclidean) {
-#pragma omp simd
-    for (int64_t j = 0; j < count; ++j) span[j] = std::sqrt(span[j]);
-  }
-#pragma omp simd
-  for (int64_t j = 0; j < count; ++j) span[j] *= -scale;
+  similarities_of_distances(kind, scale, span, count);
   return false;
 }
 
@@ -79,6 +86,34 @@ FASTLOSS_HOST_DEVICE T coefficient(Similarity kind, T scale, T z, T col, T dscor
     return z == T(0) || dscore == T(0) ? T(0) : -scale * scale * dscore / z;
   }
   return dscore * col;
+}
+
+// Similarities to coefficients of distances, in place, from factor · dscore; returns their sum. A
+// loop of its own for each distance, with a division whatever the elements are: only then is it
+// vector code.
+template <class T>
+FASTLOSS_HOST_DEVICE T coefficients_of_distances(Similarity kind, T scale, T factor,
+                                                 const T* __restrict dscore, T* __restrict span,
+                                                 int64_t count) {
+  T sum = 0;
+  if (kind == Similarity::kSquaredEuclidean) {
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < count; ++j) {
+      span[j] = 2 * scale * (factor * dscore[j]);
+      sum += span[j];
+    }
+    return sum;
+  }
+  const T square = -scale * scale;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < count; ++j) {
+    const T slope = factor * dscore[j];
+    const bool none = (span[j] == T(0)) | (slope == T(0));
+    const T quotient = square * slope / (none ? T(1) : span[j]);
+    span[j] = none ? T(0) : quotient;
+    sum += span[j];
+  }
+  return sum;
 }
 
 }  // namespace fastloss
