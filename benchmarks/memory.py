@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,11 @@ def status_bytes(field: str) -> int:
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
     raise KeyError(field)
+
+
+def is_offered() -> bool:
+    """Whether this system tells a process its peak."""
+    return os.access("/proc/self/clear_refs", os.W_OK)
 
 
 def available_bytes() -> int:

@@ -24,6 +24,7 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     result.add_argument("--plot", type=Path, metavar="DIR", help="write plots of time and memory")
     result.add_argument("--check", action="store_true", help="compare with the bars")
     result.add_argument("--strict", action="store_true", help="exit 1 when a bar falls short")
-    parser.add_argument("--memory-of", metavar="JSON", help=argparse.SUPPRESS)
+    parser.add_argument("--weigh", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
@@ -268,17 +269,56 @@ def weighs(case: Case, row: Row, quick: bool) -> bool:
     return not quick or side in WEIGHED_QUICKLY
 
 
-def memory_of(case: Case, row: Row, threads: int) -> int | None:
-    """Peak extra memory of a row's side; buffers that it prepares are counted."""
-    request = {key: row[key] for key in ("mode", "side", "setting")}
-    request |= {"case": case.shape, "threads": threads}
-    command = [sys.executable, "-m", __package__, "--memory-of", json.dumps(request)]
-    done = subprocess.run(
-        command, env={**os.environ, **memory.ENVIRONMENT}, capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"measuring memory of {request} failed:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+def weigh_requests() -> None:
+    """In a process that has imported everything and run nothing: for each line of stdin a fork that
+    measures what the line asks for. Imports take seconds, forks none."""
+    for line in iter(sys.stdin.readline, ""):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                print(json.dumps(measure_memory(json.loads(line))), flush=True)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        if os.waitpid(child, 0)[1] != 0:
+            print("failed", flush=True)
+
+
+class Weigher:
+    """Measures memory, each time in a process of its own."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[str] | None = None
+
+    def memory_of(self, case: Case, row: Row, threads: int) -> int | None:
+        """Peak extra memory of a row's side; buffers that it prepares are counted."""
+        request = {key: row[key] for key in ("mode", "side", "setting")}
+        request |= {"case": case.shape, "threads": threads}
+        if case.device == "cpu" and not memory.is_offered():
+            return None
+        if self.process is None:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", __package__, "--weigh"],
+                env={**os.environ, **memory.ENVIRONMENT},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        try:
+            return json.loads(answer)
+        except ValueError:
+            raise RuntimeError(f"measuring memory of {request} failed: {answer!r}") from None
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.communicate()
 
 
 # All --------------------------------------------------------------------------------------------
@@ -321,6 +361,7 @@ def run(options: argparse.Namespace) -> list[Row]:
             report.write(rows, options.out)
 
     total = sum(len(case.modes) for case in cases)
+    weigher = Weigher()
     bar = tqdm(total=total, unit="pass", dynamic_ncols=True)
     for case in cases:
         bar.set_description(case.name)
@@ -330,12 +371,13 @@ def run(options: argparse.Namespace) -> list[Row]:
             gc.collect()
             for row in new:
                 if mode == TRAIN and not options.no_memory and weighs(case, row, options.quick):
-                    row["peak_bytes"] = memory_of(case, row, options.threads)
+                    row["peak_bytes"] = weigher.memory_of(case, row, options.threads)
                     if row["side"] == FASTLOSS:
                         row["bound_bytes"] = case.bound_bytes
             keep(new)
             bar.update()
     bar.close()
+    weigher.close()
     asked = options.only or ["*"] if not options.loss and not options.n else []
     if any(fnmatch.fnmatch(IMPORT_CASE, pattern) for pattern in asked):
         keep([import_row(options)])
@@ -344,8 +386,8 @@ def run(options: argparse.Namespace) -> list[Row]:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
-    if options.memory_of:
-        print(json.dumps(measure_memory(json.loads(options.memory_of))))
+    if options.weigh:
+        weigh_requests()
         return 0
     if options.list:
         print("\n".join(case.name for case in selected(options)))

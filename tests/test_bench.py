@@ -17,10 +17,10 @@ cases = pytest.importorskip("fastloss_benchmarks.cases")
 from fastloss_benchmarks import compare, report, sides, timing  # noqa: E402
 
 
-def bench(*arguments, check=True):
+def bench(*arguments, check=True, **options):
     command = [sys.executable, "-m", "fastloss_benchmarks", *map(str, arguments)]
-    environment = os.environ | {"COLUMNS": "200"}
-    return subprocess.run(command, capture_output=True, text=True, check=check, env=environment)
+    options |= {"env": os.environ | {"COLUMNS": "200"}}
+    return subprocess.run(command, capture_output=True, text=True, check=check, **options)
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,12 @@ def test_peak_memory_of_a_side_of_lists():
     case = cases.Case("ranknet_loss", 3, 40, labels="binary")
     request = {"case": case.shape, "mode": cases.TRAIN, "side": cases.FASTLOSS}
     request |= {"setting": None, "threads": 1}
-    peak = json.loads(bench("--memory-of", json.dumps(request)).stdout)
-    assert peak is None or 0 <= peak <= case.bound_bytes
+    wrong = request | {"side": "nonesuch"}
+    lines = [json.dumps(one) + "\n" for one in (request, wrong, request)]
+    peak, failed, again = bench("--weigh", input="".join(lines)).stdout.splitlines()
+    assert failed == "failed"
+    for answer in (peak, again):
+        assert answer == "null" or 0 <= int(answer) <= case.bound_bytes
 
 
 def test_table_and_comparison_of_a_file(result):
@@ -200,7 +204,7 @@ def test_names():
         case.name for case in cases.CASES if case.quick_only
     }
     assert bench("--list", "--only", "clip_loss-*").stdout.split() == [
-        name for name in names if name.startswith("clip_loss-")
+        case.name for case in cases.CASES if case.loss == "clip_loss"
     ]
 
 
