@@ -23,6 +23,7 @@ from pairwise import (
     pair_invariances,
     pair_memory_bound,
     pair_products,
+    with_similarities,
 )
 
 OPERANDS = ("image", "text")
@@ -61,13 +62,11 @@ def variants():
         ("flat", {"logit_scale": 0.05, "logit_bias": 0.0}, {}),
         ("all", {}, named("target", "key_ids", "weights", "logit_scale", "logit_bias")),
     ]
-    for similarity in SIMILARITIES:
-        for name, options, inputs in shared:
-            options = {"similarity": similarity} | options
-            for number, value in (("logit_scale", 2.5), ("logit_bias", -1.2)):
-                if number not in inputs:
-                    options.setdefault(number, value)  # neither saturated nor flat
-            yield Variant(f"{similarity}, {name}", options, inputs)
+    for similarity, name, options, inputs in with_similarities(shared):
+        for number, value in (("logit_scale", 2.5), ("logit_bias", -1.2)):
+            if number not in inputs:
+                options.setdefault(number, value)  # neither saturated nor flat
+        yield Variant(f"{similarity}, {name}", options, inputs)
 
 
 def eager_siglip_loss(image, text, target=None, *, similarity="cosine", **options):
@@ -208,6 +207,7 @@ CASE = Case(
     ),
     small=PairSize(4, 6, 3),
     large=PairSize(1024, 3072, 64, h=0),
+    few=("dot, plain", "euclidean, all"),
     variants=tuple(variants()),
     eager=eager_siglip_loss,
     differentiable=("image", "text", "logit_scale", "logit_bias"),

@@ -21,6 +21,7 @@ from pairwise import (
     pair_invariances,
     pair_memory_bound,
     pair_products,
+    with_similarities,
 )
 
 TENSORS = ("query", "key", "key_ids", "weights")
@@ -46,12 +47,10 @@ def variants(extra=()):
         ("all", {}, named("key_ids", "weights", "temperature")),
         *extra,
     ]
-    for similarity in SIMILARITIES:
-        for name, options, inputs in shared:
-            options = {"similarity": similarity} | options
-            if "temperature" not in inputs:
-                options.setdefault("temperature", 0.4)  # neither saturated nor flat
-            yield Variant(f"{similarity}, {name}", options, inputs)
+    for similarity, name, options, inputs in with_similarities(shared):
+        if "temperature" not in inputs:
+            options.setdefault("temperature", 0.4)  # neither saturated nor flat
+        yield Variant(f"{similarity}, {name}", options, inputs)
 
 
 def eager(reference):
@@ -211,6 +210,7 @@ def shared(name, module, reference, variants, edges, errors, module_options=()):
         "sizes": SIZES,
         "small": PairSize(4, 6, 3),
         "large": PairSize(1024, 3072, 64, h=0),
+        "few": ("dot, plain", "euclidean, all"),
         "variants": tuple(variants),
         "eager": eager(reference),
         "differentiable": ("query", "key", "temperature"),

@@ -85,6 +85,22 @@ def draw_pairs(generator, dtype, size, target=None):
     return inputs
 
 
+def with_similarities(variants):
+    """(similarity, name, options, inputs) of every (name, options, inputs).
+
+    Cosine differs from the product, and the squared distance from the distance, in what the tiles
+    alone know: these two meet no option by itself.
+    """
+    for similarity in SIMILARITIES:
+        for name, options, inputs in variants:
+            if (
+                similarity in ("dot", "euclidean")
+                or name in ("plain", "sharp", "flat")
+                or name.endswith("all")
+            ):
+                yield similarity, name, {"similarity": similarity} | options, inputs
+
+
 # ---------------------------------------------------------------------------- how users write it
 
 
