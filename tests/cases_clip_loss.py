@@ -9,15 +9,14 @@ import fastloss.reference
 from bad_arguments import put
 from case import Case, Edge, Error, Invariance, Variant
 from fastloss._workspace import current_workspace_limit
+from pair_edges import euclidean_offset_edges, extreme_norm_edges
 from pairwise import (
     INF,
     NAN,
     SIMILARITIES,
     PairSize,
     draw_pairs,
-    euclidean_offset_edges,
     euclidean_similarity,
-    extreme_norm_edges,
     padded_products,
     pair_invariances,
     pair_memory_bound,

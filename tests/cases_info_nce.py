@@ -10,18 +10,15 @@ import bad_arguments as bad
 import fastloss.reference
 from bad_arguments import META, put, shape
 from case import Case, Edge, Error, Variant
+from pair_edges import edge_embeddings, euclidean_offset_edges, extreme_norm_edges, pair_edges
 from pairwise import (
     INF,
     PAIR_INVARIANCES,
     SIMILARITIES,
     PairSize,
     draw_pairs,
-    edge_embeddings,
-    euclidean_offset_edges,
     euclidean_similarity,
-    extreme_norm_edges,
     minus_distance,
-    pair_edges,
     pair_memory_bound,
     pair_products,
 )

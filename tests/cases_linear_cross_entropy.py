@@ -7,12 +7,12 @@ import torch
 import bad_arguments as bad
 from bad_arguments import put, shape
 from case import Case, Edge, Error, Variant
+from pair_edges import pair_edges
 from pairwise import (
     INF,
     NAN,
     PairSize,
     draw_pairs,
-    pair_edges,
     pair_invariances,
     pair_memory_bound,
     pair_products,

@@ -10,6 +10,12 @@ import torch
 import bad_arguments as bad
 from bad_arguments import put
 from case import Case, Edge, Error, Invariance
+from list_edges import (
+    call,
+    drawn,
+    list_edges,
+    list_errors,
+)
 from ranking import (
     FEW,
     INF,
@@ -19,11 +25,7 @@ from ranking import (
     SMALL,
     THREAD_SIZES,
     ListSize,
-    call,
     draw_lists,
-    drawn,
-    list_edges,
-    list_errors,
     list_memory_bound,
     variant,
 )

@@ -6,6 +6,13 @@ import torch
 
 from bad_arguments import put
 from case import Case, Edge, Error, Invariance
+from list_edges import (
+    call,
+    drawn,
+    list_edges,
+    pair_sum_edges,
+    pair_sum_errors,
+)
 from ranking import (
     FEW,
     ITEMS,
@@ -15,13 +22,8 @@ from ranking import (
     SMALL,
     THREAD_SIZES,
     ListSize,
-    call,
     draw_lists,
-    drawn,
-    list_edges,
     list_memory_bound,
-    pair_sum_edges,
-    pair_sum_errors,
     variant,
 )
 

@@ -10,15 +10,13 @@ import bad_arguments as bad
 import fastloss.reference
 from bad_arguments import put
 from case import Case, Edge, Error, Invariance, Variant
+from pair_edges import euclidean_offset_edges, extreme_norm_edges, pair_edges
 from pairwise import (
     INF,
     SIMILARITIES,
     PairSize,
     draw_pairs,
-    euclidean_offset_edges,
     euclidean_similarity,
-    extreme_norm_edges,
-    pair_edges,
     pair_invariances,
     pair_memory_bound,
     pair_products,

@@ -5,6 +5,11 @@ from __future__ import annotations
 import bad_arguments as bad
 from bad_arguments import put
 from case import Case, Error, Invariance
+from list_edges import (
+    list_edges,
+    pair_sum_edges,
+    pair_sum_errors,
+)
 from ranking import (
     FEW,
     ITEMS,
@@ -14,10 +19,7 @@ from ranking import (
     SMALL,
     THREAD_SIZES,
     draw_lists,
-    list_edges,
     list_memory_bound,
-    pair_sum_edges,
-    pair_sum_errors,
     variant,
 )
 

@@ -35,6 +35,7 @@ WORKERS = 2
 TESTS = (
     "test_written_values.py",
     "test_identities.py",
+    "test_score_identities.py",
     "test_gradients.py",
     "test_edges.py",
     "test_properties.py",
