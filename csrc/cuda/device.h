@@ -27,9 +27,13 @@ struct TF32 {};
 
 #if defined(FASTLOSS_EMULATOR)
 
+#define FASTLOSS_DEVICE inline __attribute__((always_inline))
 #include "emulator.h"
 
 #else
+
+// A function of kernels.
+#define FASTLOSS_DEVICE __device__ __forceinline__
 
 // A kernel: FASTLOSS_KERNEL(threads, blocks) void name(arguments). `blocks` of `threads` are to fit
 // a multiprocessor: it bounds the registers.
