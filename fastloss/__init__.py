@@ -113,12 +113,14 @@ def build_info() -> dict[str, Any]:
     Returns:
         version, torch (installed), torch_built, compiler, simd (the instruction set in use,
         "baseline", "v3" (AVX2) or "v4" (AVX-512)), simd_available, matrix_product ("brgemm" or
-        "mm"), bfloat16_products (whether the processor multiplies bfloat16), threads and cuda.
+        "mm"), bfloat16_products (whether the processor multiplies bfloat16), threads and cuda
+        (whether it has CUDA kernels); if so also cuda_toolkit (the version of nvcc) and
+        cuda_architectures (the compute capabilities compiled for, as "8.0,9.0+PTX").
 
     Example:
         >>> import fastloss
-        >>> fastloss.build_info()["cuda"]
-        False
+        >>> fastloss.build_info()["version"] == fastloss.__version__
+        True
     """
     facts = _C.build_facts()
     return {**facts, "torch": _torch.__version__, "threads": _torch.get_num_threads()}

@@ -30,7 +30,13 @@ py::dict build_facts() {
   facts["simd_available"] = available;
   facts["matrix_product"] = host::matrix_product();
   facts["bfloat16_products"] = host::multiplies_bfloat16();
+#if defined(FASTLOSS_CUDA)
+  facts["cuda"] = true;
+  facts["cuda_toolkit"] = FASTLOSS_CUDA_TOOLKIT;
+  facts["cuda_architectures"] = FASTLOSS_CUDA_ARCHITECTURES;
+#else
   facts["cuda"] = false;
+#endif
   return facts;
 }
 
