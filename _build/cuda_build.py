@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 import cuda_toolkit
+
 import environment
 
 VENV = environment.ROOT / ".venv-cuda"

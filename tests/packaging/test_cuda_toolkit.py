@@ -1,4 +1,4 @@
-"""Whether the build gets CUDA kernels, and what it says when it cannot: with pretended compilers."""
+"""Whether the build gets CUDA kernels, and what it says when not: with pretended compilers."""
 
 import os
 import re
