@@ -62,7 +62,7 @@ py-test:
 	$(python) -m pytest -q -n 2 $(ARGS)
 
 test-deep:
-	@$(environment) test bench docs demo
+	@$(environment) test bench docs demo cuda
 	$(python) -m pytest -q -m deep $(ARGS)
 
 # Beside .venv: its torch is another one.
