@@ -5,6 +5,7 @@
 
 #include "core/math.h"
 #include "cuda/mma_tile.cuh"
+#include "cuda/operands.cuh"
 #include "engines/operand.h"
 #include "engines/similarity.h"
 
@@ -16,7 +17,7 @@ struct Products {
   Rows<S> query, key;
   int64_t d;
   Similarity similarity;
-  float scale;
+  device::Scalar<float> scale;
   const float* query_statistic;  // (n): inverse norms, squared norms of the rows, or null: dot
   const float* key_statistic;    // (m)
   // The rows that close distances are recomputed from; of any alignment.
@@ -76,6 +77,7 @@ struct SelfMask {
 
   struct OfRow {
     int64_t row;
+    static constexpr float target_score = 0;
   };
   FASTLOSS_DEVICE OfRow of(int64_t row, int64_t, int64_t) const { return {row}; }
 
@@ -111,6 +113,7 @@ class Scores {
   FASTLOSS_DEVICE Scores(const Products<S>& products, const float* bias, int64_t column,
                          unsigned char* memory)
       : products_(products),
+        scale_(products.scale.get()),
         scores_(reinterpret_cast<float*>(memory)),
         statistic_(reinterpret_cast<float*>(memory + kScoreBytes)),
         bias_(statistic_ + kTile),
@@ -177,7 +180,7 @@ class Scores {
     float cols[kSpan];
 #pragma unroll
     for (int j = 0; j < kSpan; ++j) cols[j] = statistic_[column + j];
-    if (similarities_of_span(products_.similarity, products_.scale, row_statistic, cols, z,
+    if (similarities_of_span(products_.similarity, scale_, row_statistic, cols, z,
                              int64_t{kSpan})) {
       recompute_close(of.row, row, tile_column, column, row_statistic, z);
     }
@@ -227,12 +230,13 @@ class Scores {
             products_.direct_key.data + k * products_.direct_key.stride, products_.d);
       }
       if (products_.similarity == Similarity::kEuclidean) square = std::sqrt(square);
-      score = -products_.scale * square;
+      score = -scale_ * square;
     }
     load(row, column, z);
   }
 
   const Products<S>& products_;
+  float scale_;
   float* scores_;
   float* statistic_;
   float* bias_;

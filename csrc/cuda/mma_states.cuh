@@ -17,24 +17,37 @@ struct Tiles {
   bool upper;  // tiles below the diagonal do nothing
 };
 
-// A span as the functor of an engine takes it: of a row, or of a column.
-template <class Loss, class T>
-FASTLOSS_DEVICE typename Loss::State push_span(const Loss& loss, const PairwiseMask&,
-                                               const PairwiseMask::OfRow& of, int64_t /*row*/,
-                                               int64_t column, const T (&s)[kSpan]) {
+// Self losses whose scores may be −inf take of a span the places [begin, end) (self_states.cuh).
+template <class Loss>
+concept PushesParts = requires(const Loss& loss, const typename Loss::Value* s) {
+  loss.template push_part<kSpan>(s, int64_t{}, int64_t{}, 0, kSpan);
+};
+
+// A span as the functor of an engine takes it: of row `row` from `column` on, or of a column from a
+// row on. Of it, [begin, end) are scores that the row has.
+template <class Loss>
+FASTLOSS_DEVICE void push_span(const Loss& loss, const PairwiseMask&, float target_score,
+                               int64_t /*row*/, int64_t column, int64_t /*begin*/, int64_t /*end*/,
+                               const float (&s)[kSpan], typename Loss::State& state) {
   if constexpr (OnePass<Loss>) {
-    T dscore[kSpan];
-    return loss.slopes(s, kSpan, of.target_score, dscore);
+    float dscore[kSpan];
+    state.merge(loss.slopes(s, kSpan, target_score, dscore));
   } else {
-    const T no_bias[kSpan] = {};  // it has been added
-    return loss.push(s, no_bias, column, kSpan);
+    const float no_bias[kSpan] = {};  // it has been added
+    state.merge(loss.push(s, no_bias, column, kSpan));
   }
 }
-template <class Loss, class T>
-FASTLOSS_DEVICE typename Loss::State push_span(const Loss& loss, const SelfMask&,
-                                               const SelfMask::OfRow&, int64_t row, int64_t column,
-                                               const T (&s)[kSpan]) {
-  return loss.push(s, row, column, kSpan);
+template <class Loss>
+FASTLOSS_DEVICE void push_span(const Loss& loss, const SelfMask&, float, int64_t row,
+                               int64_t column, int64_t begin, int64_t end, const float (&s)[kSpan],
+                               typename Loss::State& state) {
+  if constexpr (PushesParts<Loss>) {
+    const int from = static_cast<int>(begin < 0 ? 0 : begin < kSpan ? begin : kSpan);
+    const int to = static_cast<int>(end < 0 ? 0 : end < kSpan ? end : kSpan);
+    state.merge(loss.template push_part<kSpan>(s, row, column, from, to));
+  } else {
+    state.merge(loss.push(s, row, column, kSpan));
+  }
 }
 
 // States on their way through shared memory, word by word: lanes side by side meet no conflict.
@@ -111,7 +124,12 @@ void tile_states(const Products<S> products, const Tiles tiles, const Loss loss,
       scores.similarities(mask, of, span_row(t), column, at, statistic, z);
       scores.add_bias(at, z);
       if constexpr (kColumns) scores.store(span_row(t), at, z);
-      state.merge(push_span(loss, mask, of, mine, column + at, z));
+      // Losses read what they know of rows and columns, so far as there are any.
+      const int64_t left = products.key.count - column - at;
+      if (mine < products.query.count && left > 0) {
+        push_span(loss, mask, of.target_score, mine, column + at,
+                  tiles.upper ? mine + 1 - column - at : 0, left, z, state);
+      }
     }
     slots.put(state);
     device::barrier();
@@ -125,7 +143,11 @@ void tile_states(const Products<S> products, const Tiles tiles, const Loss loss,
         const int at = column_part(t) * (kHalf / kColumnParts) + s;
         float z[kSpan];
         scores.load_column(at, column_of(t), z);
-        of_column.merge(push_span(loss, mask, of, column + column_of(t), first + at, z));
+        const int64_t own = column + column_of(t), left = products.query.count - first - at;
+        if (own < products.key.count && left > 0) {
+          push_span(loss, mask, 0.0f, own, first + at, 0,
+                    tiles.upper && own - first - at < left ? own - first - at : left, z, of_column);
+        }
       }
       device::barrier();
     }
