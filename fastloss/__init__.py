@@ -24,6 +24,7 @@ except ImportError as _error:
     ) from _error
 
 from . import nn, reference
+from ._cuda import cuda_engine
 from ._workspace import workspace_limit
 from .contrastive import (
     clip_loss,
@@ -72,6 +73,7 @@ __all__ = [
     "clip_loss",
     "contrastive_loss",
     "cross_entropy",
+    "cuda_engine",
     "hinge_loss",
     "in_batch_bpr_loss",
     "in_batch_hinge_loss",
