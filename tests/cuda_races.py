@@ -1,0 +1,221 @@
+"""Are compiled kernels free of races? What sentryward says of each, on launches of the emulator.
+
+    python tests/cuda_races.py [part of a kernel's name …]
+
+sentryward (PyPI) reads the PTX of compute capability 10.0 and a launch, and proves that in every
+schedule barriers agree and conflicting accesses are ordered. Launches come from the programs in
+tests/emulator/programs, built so that they write down what they launch; so every kernel is analysed
+at a size at which it was executed. Needs nvcc, g++ and the packages of the extra "cuda".
+
+What it cannot decide, a branch on data above all, it calls unsupported: no pass, but listed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import cuda_binaries
+from cuda_binaries import ROOT, WORKERS, run
+
+EMULATOR = ROOT / "tests" / "emulator"
+ARCHITECTURE = 100
+SECONDS = 120  # for one kernel
+FINDINGS = ("not_wellsynced", "potential_race", "invalid_lifecycle")
+BLOCKS = (4, 16)  # of a launch: enough to meet each other, few enough to be analysed
+
+
+class Launch(NamedTuple):
+    grid: tuple[int, int]
+    threads: int
+    parameters: tuple[bytes, ...]
+
+    @property
+    def preference(self):
+        """Small launches first, but of several blocks."""
+        blocks = self.grid[0] * self.grid[1]
+        return (not BLOCKS[0] <= blocks <= BLOCKS[1], abs(blocks - BLOCKS[0]))
+
+
+class Verdict(NamedTuple):
+    kernel: str
+    result: str  # race_free, or a finding, or why there is none
+    detail: str
+
+
+def missing() -> str:
+    if importlib.util.find_spec("sentryward") is None:
+        return "the packages of the extra 'cuda' are not installed"
+    return cuda_binaries.missing()
+
+
+# ------------------------------------------------------------------------------------- launches
+
+
+def launches(programs: Iterable[Path], folder: Path) -> dict[str, Launch]:
+    """The launch to analyse of every kernel that the programs start, by its mangled name."""
+    found: dict[str, Launch] = {}
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for of_program in pool.map(lambda p: recorded(p, folder), programs):
+            for name, launch in of_program:
+                if name not in found or launch.preference < found[name].preference:
+                    found[name] = launch
+    return found
+
+
+def recorded(program: Path, folder: Path) -> list[tuple[str, Launch]]:
+    """Build a program of the emulator so that it writes down its launches, and run it."""
+    binary, notes = folder / program.stem, folder / f"{program.stem}.launches"
+    run(
+        *("g++", "-std=c++20", "-O1", "-w", "-DFASTLOSS_EMULATOR", "-I", EMULATOR / "record"),
+        *("-I", EMULATOR, "-I", ROOT / "csrc", program, *sorted(EMULATOR.glob("*.cpp"))),
+        *("-ldl", "-o", binary),
+    )
+    environment = os.environ | {"FASTLOSS_LAUNCHES": str(notes)}
+    subprocess.run([binary], env=environment, check=True, capture_output=True)
+    symbols = {}
+    for line in run("nm", binary).splitlines():
+        address, *_, name = line.rsplit(maxsplit=2) if line[0] != " " else ("0", "")
+        symbols[int(address, 16)] = name
+    found = []
+    for line in notes.read_text(encoding="utf-8").splitlines() if notes.exists() else ():
+        address, x, y, threads, *parameters = line.split(" ")
+        launch = Launch((int(x), int(y)), int(threads), tuple(map(bytes.fromhex, parameters)))
+        found.append((symbols[int(address, 16)], launch))
+    return found
+
+
+# ------------------------------------------------------------------------------------------ PTX
+
+
+def entries(source: Path, folder: Path) -> dict[str, str]:
+    """The PTX of each kernel of a file, as a file of its own would have it."""
+    ptx = folder / f"{source.stem}.ptx"
+    run(
+        *(cuda_binaries.toolkit().nvcc, "-ptx", f"-arch=compute_{ARCHITECTURE}"),
+        *(*cuda_binaries.flags(), "-I", ROOT / "csrc", source, "-o", ptx),
+    )
+    return split(ptx.read_text(encoding="utf-8"))
+
+
+def split(ptx: str) -> dict[str, str]:
+    """What no kernel owns (the head, functions, constants) goes with each of them."""
+    pieces = re.split(r"^(?=(?:\.visible |\.weak )*\.(?:entry|func)\b)", ptx, flags=re.M)
+    shared, kernels = [pieces[0]], {}
+    for piece in pieces[1:]:
+        entry = re.match(r"(?:\.visible |\.weak )*\.entry (\w+)", piece)
+        body, rest = after_body(piece)
+        shared.append(rest if entry else body + rest)
+        if entry:
+            kernels[entry.group(1)] = body
+    head = "".join(shared)
+    return {name: head + body for name, body in kernels.items()}
+
+
+def after_body(piece: str) -> tuple[str, str]:
+    end = piece.find("\n}\n")
+    return (piece, "") if end < 0 else (piece[: end + 3], piece[end + 3 :])
+
+
+def parameter_types(ptx: str, kernel: str) -> list[tuple[str, str]]:
+    """Name and type of each parameter; "" is the type of a struct."""
+    head = ptx[ptx.index(f".entry {kernel}(") :]
+    head = head[: head.index("\n)")]
+    found = []
+    for line in re.findall(r"\.param ([^\n]+)", head):
+        name = re.search(rf"({re.escape(kernel)}_param_\d+)", line).group(1)
+        kind = re.search(r"\.([usfb]\d+)\b", line).group(1)
+        found.append((name, "" if "[" in line else kind))
+    return found
+
+
+# ------------------------------------------------------------------------------------- analysis
+
+
+def analyse(kernel: str, ptx: str, launch: Launch, folder: Path) -> Verdict:
+    """Ask sentryward. Parameters are pointers to it until it asks for the value of one."""
+    from sentryward import verify
+
+    path, config = folder / f"{kernel[-150:]}.ptx", folder / f"{kernel[-150:]}.json"
+    path.write_text(ptx, encoding="utf-8")
+    declared = parameter_types(ptx, kernel)
+    values = {name: data for (name, _), data in zip(declared, launch.parameters, strict=True)}
+    types = dict(declared)
+    given: dict[tuple[str, int], dict] = {}
+    while True:
+        description = {
+            "schema": "spverify.kernel-input/v1",
+            "entry": kernel,
+            "launch": {"grid_dim": [*launch.grid, 1], "block_dim": [launch.threads, 1, 1]},
+            "arguments": list(given.values()),
+        }
+        config.write_text(json.dumps(description), encoding="utf-8")
+        answer = verify(path, input=config, timeout_seconds=SECONDS, memory_limit_mib=4096)
+        wanted = [
+            (one["parameter"], one["offset"], one["bytes"])
+            for one in answer.get("details", {}).get("required_parameters", [])
+        ]
+        fresh = [one for one in wanted if one[:2] not in given]
+        if not fresh:
+            return Verdict(kernel, answer["result"], explained(answer))
+        for name, offset, size in fresh:
+            data = values[name][offset : offset + size]
+            argument = {
+                "parameter": name,
+                "type": types[name] or f"u{8 * size}",
+                "value": int.from_bytes(data, "little", signed=types[name].startswith("s")),
+            }
+            if not types[name]:
+                argument["offset"] = offset
+            given[name, offset] = argument
+
+
+def explained(answer: dict) -> str:
+    notes = []
+    for one in answer.get("diagnostics", [])[:2]:
+        where = one.get("details", {}).get("location", {})
+        line = f" (PTX line {where['line']})" if "line" in where else ""
+        notes.append(f"{one.get('code')}: {one.get('message', '')}{line}")
+    return "; ".join(notes)
+
+
+def verdicts(chosen: Iterable[str] = (), sources=cuda_binaries.SOURCES) -> list[Verdict]:
+    """One verdict a kernel; of those whose readable name has a chosen part, or of all."""
+    chosen = tuple(chosen)
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(WORKERS) as pool:
+        folder = Path(name)
+        started = launches(sorted((EMULATOR / "programs").glob("*.cpp")), folder)
+        jobs, without = [], []
+        for of_file in pool.map(lambda source: entries(source, folder), sources):
+            for kernel, ptx in of_file.items():
+                shown = cuda_binaries.readable(kernel)
+                if chosen and not any(part in shown for part in chosen):
+                    continue
+                if kernel in started:
+                    jobs.append(pool.submit(analyse, kernel, ptx, started[kernel], folder))
+                else:
+                    without.append(Verdict(kernel, "not_launched", "no program starts it"))
+        found = [*(job.result() for job in jobs), *without]
+    return sorted(v._replace(kernel=cuda_binaries.readable(v.kernel)) for v in found)
+
+
+def main(chosen: list[str]) -> int:
+    found = verdicts(chosen)
+    for verdict in found:
+        print(f"{verdict.result:<18} {verdict.kernel}  {verdict.detail}")
+    return any(verdict.result in FINDINGS for verdict in found)
+
+
+if __name__ == "__main__":
+    if problem := missing():
+        sys.exit(f"cuda_races: {problem}")
+    sys.exit(main(sys.argv[1:]))
