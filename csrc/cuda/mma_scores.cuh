@@ -72,6 +72,7 @@ struct SelfMask {
   bool itself;               // the keys are the rows; else others, none of them masked
   int64_t half;              // n/2 if rows have targets, else 0
   float* target_similarity;  // (n) or null
+  int64_t first;             // the candidate that the first key is
 
   static constexpr const float* bias = nullptr;
 

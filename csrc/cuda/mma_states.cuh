@@ -7,6 +7,7 @@
 #include "cuda/launch.h"
 #include "cuda/mma_scores.cuh"
 #include "cuda/runtime.h"
+#include "cuda/self_states.cuh"
 #include "engines/pairwise.h"
 
 namespace fastloss::mma {
@@ -15,12 +16,6 @@ namespace fastloss::mma {
 struct Tiles {
   int64_t row, column;
   bool upper;  // tiles below the diagonal do nothing
-};
-
-// Self losses whose scores may be −inf take of a span the places [begin, end) (self_states.cuh).
-template <class Loss>
-concept PushesParts = requires(const Loss& loss, const typename Loss::Value* s) {
-  loss.template push_part<kSpan>(s, int64_t{}, int64_t{}, 0, kSpan);
 };
 
 // A span as the functor of an engine takes it: of row `row` from `column` on, or of a column from a
@@ -38,16 +33,10 @@ FASTLOSS_DEVICE void push_span(const Loss& loss, const PairwiseMask&, float targ
   }
 }
 template <class Loss>
-FASTLOSS_DEVICE void push_span(const Loss& loss, const SelfMask&, float, int64_t row,
+FASTLOSS_DEVICE void push_span(const Loss& loss, const SelfMask& mask, float, int64_t row,
                                int64_t column, int64_t begin, int64_t end, const float (&s)[kSpan],
                                typename Loss::State& state) {
-  if constexpr (PushesParts<Loss>) {
-    const int from = static_cast<int>(begin < 0 ? 0 : begin < kSpan ? begin : kSpan);
-    const int to = static_cast<int>(end < 0 ? 0 : end < kSpan ? end : kSpan);
-    state.merge(loss.template push_part<kSpan>(s, row, column, from, to));
-  } else {
-    state.merge(loss.push(s, row, column, kSpan));
-  }
+  device::push_span(loss, s, row, column + mask.first, begin, end, state);
 }
 
 // States on their way through shared memory, word by word: lanes side by side meet no conflict.
