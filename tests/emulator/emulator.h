@@ -41,12 +41,12 @@ namespace fastloss::device {
 
 using emulator::Site;
 
-int thread();
-int threads();
-int lane();
-int warp();
-BlockIndex block();
-BlockIndex blocks();
+int thread(Site site = Site::current());
+int threads(Site site = Site::current());
+int lane(Site site = Site::current());
+int warp(Site site = Site::current());
+BlockIndex block(Site site = Site::current());
+BlockIndex blocks(Site site = Site::current());
 
 void barrier(Site site = Site::current());
 void warp_barrier(Site site = Site::current());
@@ -72,14 +72,14 @@ V shuffle_xor(const V& value, int mask, Site site = Site::current()) {
 uint32_t ballot(bool condition, Site site = Site::current());
 
 void copy_async(void* shared, const void* global, int bytes, Site site = Site::current());
-void commit_copies();
+void commit_copies(Site site = Site::current());
 namespace detail {
-void wait_copies(int pending);
+void wait_copies(int pending, Site site);
 }
 template <int kPending>
-void wait_copies() {
+void wait_copies(Site site = Site::current()) {
   static_assert(kPending >= 0);
-  detail::wait_copies(kPending);
+  detail::wait_copies(kPending, site);
 }
 
 void load_matrices(uint32_t (&out)[4], const void* shared, Site site = Site::current());

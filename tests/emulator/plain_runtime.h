@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -37,6 +38,7 @@ class PlainRuntime : public device::Runtime {
     void* memory = nullptr;
     if (posix_memalign(&memory, 256, static_cast<size_t>(bytes))) throw std::bad_alloc();
     std::memset(memory, 0xff, static_cast<size_t>(bytes));
+    add_device_memory(memory, static_cast<size_t>(bytes));
     sizes_[memory] = bytes;
     live_ += bytes;
     peak_ = live_ > peak_ ? live_ : peak_;
@@ -51,6 +53,7 @@ class PlainRuntime : public device::Runtime {
     }
     live_ -= found->second;
     sizes_.erase(found);
+    remove_device_memory(memory);
     std::free(memory);
   }
 
@@ -60,6 +63,7 @@ class PlainRuntime : public device::Runtime {
     if (a.type != b.type) throw std::invalid_argument("a product of two types");
     if (left.cols != right.rows) throw std::invalid_argument("a product of unequal inner sizes");
     if (stride < right.cols) throw std::invalid_argument("rows of a product overlap");
+    const DeviceAccess access;
     multiply_adds_ += left.rows * left.cols * right.cols;
     if (a.type == StoredType::kDouble) {
       product(a, b, static_cast<double*>(out), stride, keep);
@@ -141,12 +145,14 @@ class Uploaded : public device::Buffer<V> {
  public:
   Uploaded(device::Runtime& runtime, const std::vector<V>& values)
       : device::Buffer<V>(runtime, static_cast<int64_t>(values.size())) {
+    const DeviceAccess access;
     if (!values.empty()) std::memcpy(this->data(), values.data(), values.size() * sizeof(V));
   }
 };
 
 template <class V>
 std::vector<V> download(const V* data, int64_t count) {
+  const DeviceAccess access;
   return std::vector<V>(data, data + count);
 }
 template <class V>
