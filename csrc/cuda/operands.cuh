@@ -31,6 +31,7 @@
 #include "cuda/launch.h"
 #include "cuda/reduce.cuh"
 #include "cuda/runtime.h"
+#include "cuda/scalar.h"
 #include "engines/operand.h"
 #include "engines/similarity.h"
 
@@ -42,15 +43,6 @@ constexpr int kSpan = 4;
 // Arrays of columns and rows of chunks are padded so that spans never end beyond them and every row
 // starts at a multiple of 16 bytes.
 FASTLOSS_HOST_DEVICE constexpr int64_t padded(int64_t count) { return (count + 7) / 8 * 8; }
-
-// A number that the host knows, or one that lies on the device.
-template <class T>
-struct Scalar {
-  T value = 0;
-  const T* place = nullptr;
-
-  FASTLOSS_DEVICE T get() const { return place != nullptr ? *place : value; }
-};
 
 template <class S>
 constexpr StoredType kStored = std::is_same_v<S, double>     ? StoredType::kDouble
