@@ -280,6 +280,7 @@ def test_autocast(case, dtype):
     assert_same_bits([loss.detach(), *gradients], [expected.detach(), *wanted])
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler itself
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("case", ON_CUDA, ids=str)
 def test_compiled(case, reduction):
