@@ -24,8 +24,9 @@ struct Products {
   Rows<S> direct_query, direct_key;
 };
 
-// Masks of the pairwise engine, and the target's similarity on its way out.
+// Masks of the pairwise engine, and the target's similarity on its way out. `m` keys in all.
 struct PairwiseMask {
+  int64_t m;
   const int64_t* target;      // (n): a column, or −1
   const int64_t* group;       // (m): equal numbers for keys of one id; or null
   const float* bias;          // (m) or null
@@ -37,32 +38,43 @@ struct PairwiseMask {
     int64_t row, target, group;
     float target_score;
   };
-  FASTLOSS_DEVICE OfRow of(int64_t row, int64_t n, int64_t m) const {
+  FASTLOSS_DEVICE OfRow of(int64_t row, int64_t n) const {
     int64_t at = row < n ? target[row] : -1;
     if (at >= m) at = -1;
     return {row, at, group != nullptr && at >= 0 ? group[at] : -1,
             target_score != nullptr && row < n ? target_score[row] : 0.0f};
   }
 
-  FASTLOSS_DEVICE void apply(const OfRow& of, int64_t column, int inside, float (&z)[kSpan]) const {
+  // Whether the target is in the span, and then its similarity.
+  template <int kCount>
+  FASTLOSS_DEVICE bool take_target(const OfRow& of, int64_t column, float (&z)[kCount],
+                                   float& met) const {
     const int64_t at = of.target - column;
-    if (at >= 0 && at < kSpan) {
-      float met = 0;
+    if (at < 0 || at >= kCount) return false;
 #pragma unroll
-      for (int j = 0; j < kSpan; ++j) {
-        if (j == at) {
-          met = z[j];
-          z[j] = -math::kInfinity<float>;
-        }
-      }
-      if (target_similarity != nullptr) target_similarity[of.row] = met;
-    }
-    if (group != nullptr && of.target >= 0) {
-#pragma unroll
-      for (int j = 0; j < kSpan; ++j) {
-        if (j < inside && group[column + j] == of.group) z[j] = -math::kInfinity<float>;
+    for (int j = 0; j < kCount; ++j) {
+      if (j == at) {
+        met = z[j];
+        z[j] = -math::kInfinity<float>;
       }
     }
+    return true;
+  }
+  template <int kCount>
+  FASTLOSS_DEVICE void mask_group(const OfRow& of, int64_t column, int inside,
+                                  float (&z)[kCount]) const {
+    if (group == nullptr || of.target < 0) return;
+#pragma unroll
+    for (int j = 0; j < kCount; ++j) {
+      if (j < inside && group[column + j] == of.group) z[j] = -math::kInfinity<float>;
+    }
+  }
+  FASTLOSS_DEVICE void apply(const OfRow& of, int64_t column, int inside, float (&z)[kSpan]) const {
+    float met = 0;
+    if (take_target(of, column, z, met) && target_similarity != nullptr) {
+      target_similarity[of.row] = met;
+    }
+    mask_group(of, column, inside, z);
   }
 };
 
@@ -80,7 +92,7 @@ struct SelfMask {
     int64_t row;
     static constexpr float target_score = 0;
   };
-  FASTLOSS_DEVICE OfRow of(int64_t row, int64_t, int64_t) const { return {row}; }
+  FASTLOSS_DEVICE OfRow of(int64_t row, int64_t) const { return {row}; }
 
   FASTLOSS_DEVICE void apply(const OfRow& of, int64_t column, int, float (&z)[kSpan]) const {
     if (!itself) return;
@@ -151,17 +163,19 @@ class Scores {
     }
   }
 
-  FASTLOSS_DEVICE void load(int row, int column, float (&z)[kSpan]) const {
+  template <int kCount>
+  FASTLOSS_DEVICE void load(int row, int column, float (&z)[kCount]) const {
 #pragma unroll
-    for (int c = 0; c < kSpan; c += 4) {
+    for (int c = 0; c < kCount; c += 4) {
       const auto four = *reinterpret_cast<const Four*>(scores_ + score_place(row, column + c));
 #pragma unroll
       for (int e = 0; e < 4; ++e) z[c + e] = four.of[e];
     }
   }
-  FASTLOSS_DEVICE void store(int row, int column, const float (&z)[kSpan]) const {
+  template <int kCount>
+  FASTLOSS_DEVICE void store(int row, int column, const float (&z)[kCount]) const {
 #pragma unroll
-    for (int c = 0; c < kSpan; c += 4) {
+    for (int c = 0; c < kCount; c += 4) {
       *reinterpret_cast<Four*>(scores_ + score_place(row, column + c)) = {
           {z[c], z[c + 1], z[c + 2], z[c + 3]}};
     }
@@ -171,38 +185,44 @@ class Scores {
     for (int r = 0; r < kSpan; ++r) z[r] = scores_[score_place(row + r, column)];
   }
 
-  // The span of row `row` of the half from `column` of the tile on, biases not yet added. `of` is
-  // the row's mask, `inside` how many of its columns there are.
-  template <class Mask>
-  FASTLOSS_DEVICE void similarities(const Mask& mask, const typename Mask::OfRow& of, int row,
-                                    int64_t tile_column, int column, float row_statistic,
-                                    float (&z)[kSpan]) const {
+  // The span of row `row` of the half, row i of all, from `column` of the tile on; biases not
+  // added, nothing masked.
+  template <int kCount>
+  FASTLOSS_DEVICE void similarities(int64_t i, int row, int64_t tile_column, int column,
+                                    float row_statistic, float (&z)[kCount]) const {
     load(row, column, z);
-    float cols[kSpan];
+    float cols[kCount];
 #pragma unroll
-    for (int j = 0; j < kSpan; ++j) cols[j] = statistic_[column + j];
+    for (int j = 0; j < kCount; ++j) cols[j] = statistic_[column + j];
     if (similarities_of_span(products_.similarity, scale_, row_statistic, cols, z,
-                             int64_t{kSpan})) {
-      recompute_close(of.row, row, tile_column, column, row_statistic, z);
+                             int64_t{kCount})) {
+      recompute_close(i, row, tile_column, column, row_statistic, z);
     }
-    const int64_t left = products_.key.count - tile_column - column;
-    const int inside = of.row >= products_.query.count || left < 0 ? 0
-                       : left < kSpan                              ? static_cast<int>(left)
-                                                                   : kSpan;
-    mask.apply(of, tile_column + column, inside, z);
-    if (inside < kSpan) {
+  }
+  // How many of a span's scores there are.
+  template <int kCount>
+  FASTLOSS_DEVICE int inside(int64_t i, int64_t column) const {
+    const int64_t left = products_.key.count - column;
+    return i >= products_.query.count || left < 0 ? 0
+           : left < kCount                        ? static_cast<int>(left)
+                                                  : kCount;
+  }
+  template <int kCount>
+  FASTLOSS_DEVICE static void mask_outside(int inside, float (&z)[kCount]) {
+    if (inside == kCount) return;
 #pragma unroll
-      for (int j = 0; j < kSpan; ++j) {
-        if (j >= inside) z[j] = -math::kInfinity<float>;
-      }
+    for (int j = 0; j < kCount; ++j) {
+      if (j >= inside) z[j] = -math::kInfinity<float>;
     }
   }
 
-  FASTLOSS_DEVICE void add_bias(int column, float (&z)[kSpan]) const {
+  template <int kCount>
+  FASTLOSS_DEVICE void add_bias(int column, float (&z)[kCount]) const {
     if (!has_bias_) return;
 #pragma unroll
-    for (int j = 0; j < kSpan; ++j) z[j] += bias_[column + j];
+    for (int j = 0; j < kCount; ++j) z[j] += bias_[column + j];
   }
+  FASTLOSS_DEVICE float bias(int column) const { return bias_[column]; }
   FASTLOSS_DEVICE float statistic(int column) const { return statistic_[column]; }
 
  private:
@@ -216,11 +236,12 @@ class Scores {
   // A span of squared distances some of which are too small to have come from ‖q‖² + ‖k‖² − 2⟨q,
   // k⟩. Rare and long: it goes through shared memory, so that the loop is there once and not kSpan
   // times.
+  template <int kCount>
   FASTLOSS_DEVICE void recompute_close(int64_t i, int row, int64_t tile_column, int column,
-                                       float row_statistic, float (&z)[kSpan]) const {
+                                       float row_statistic, float (&z)[kCount]) const {
     store(row, column, z);
 #pragma unroll 1
-    for (int j = 0; j < kSpan; ++j) {
+    for (int j = 0; j < kCount; ++j) {
       const int64_t k = tile_column + column + j;
       if (i >= products_.query.count || k >= products_.key.count) break;
       float& score = scores_[score_place(row, column + j)];

@@ -6,6 +6,7 @@
 
 #include "cuda/launch.h"
 #include "cuda/mma_scores.cuh"
+#include "cuda/pairwise_input.h"
 #include "cuda/runtime.h"
 #include "cuda/self_states.cuh"
 #include "engines/pairwise.h"
@@ -80,7 +81,8 @@ class StateSlots {
 // this launch's tiles. Arrays that the loss reads by row or column are as long as whole tiles.
 template <class S, class Loss, class Mask, bool kColumns>
 FASTLOSS_KERNEL(kThreads, kBlocks)
-void tile_states(const Products<S> products, const Tiles tiles, const Loss loss, const Mask mask,
+void tile_states(const Products<S> products, const Tiles tiles,
+                 const device::DeviceLoss<Loss> functor, const Mask mask,
                  typename Loss::State* row_states, typename Loss::State* col_states) {
   using State = typename Loss::State;
   FASTLOSS_SHARED(unsigned char, memory, kSharedBytes);
@@ -91,6 +93,7 @@ void tile_states(const Products<S> products, const Tiles tiles, const Loss loss,
   float acc[kDown][kAcross][4];
   multiply_tile(products.query, row, products.key, column, products.d, memory, acc);
 
+  const Loss loss = functor.get();
   const Scores<S> scores(products, mask.bias, column, memory);
   const StateSlots<State> slots(scores.beside());
   const int t = device::thread();
@@ -101,7 +104,7 @@ void tile_states(const Products<S> products, const Tiles tiles, const Loss loss,
     device::barrier();
     const int64_t first = row + half * kHalf;
     const int64_t mine = first + span_row(t);
-    const auto of = mask.of(mine, products.query.count, products.key.count);
+    const auto of = mask.of(mine, products.query.count);
     const float statistic = products.query_statistic != nullptr && mine < products.query.count
                                 ? products.query_statistic[mine]
                                 : 1.0f;
@@ -110,7 +113,10 @@ void tile_states(const Products<S> products, const Tiles tiles, const Loss loss,
     for (int s = 0; s < kTile / kRowParts; s += kSpan) {
       const int at = span_part(t) * (kTile / kRowParts) + s;
       float z[kSpan];
-      scores.similarities(mask, of, span_row(t), column, at, statistic, z);
+      scores.similarities(mine, span_row(t), column, at, statistic, z);
+      const int inside = scores.template inside<kSpan>(mine, column + at);
+      mask.apply(of, column + at, inside, z);
+      scores.mask_outside(inside, z);
       scores.add_bias(at, z);
       if constexpr (kColumns) scores.store(span_row(t), at, z);
       // Losses read what they know of rows and columns, so far as there are any.
@@ -205,9 +211,9 @@ void empty_states(int64_t count, State* states) {
 // hold states already. With `upper` the keys are the queries, and only tiles on and above the
 // diagonal are made. Partial states take at most `bytes`, and one tile's.
 template <class S, class Loss, class Mask, bool kColumns>
-void add_states(device::Runtime& runtime, const Products<S>& products, const Loss& loss,
-                const Mask& mask, bool upper, int64_t bytes, typename Loss::State* rows,
-                typename Loss::State* columns) {
+void add_states(device::Runtime& runtime, const Products<S>& products,
+                const device::DeviceLoss<Loss>& loss, const Mask& mask, bool upper, int64_t bytes,
+                typename Loss::State* rows, typename Loss::State* columns) {
   using State = typename Loss::State;
   const int64_t n = products.query.count, m = products.key.count;
   const int64_t row_tiles = device::cover(n, kTile), column_tiles = device::cover(m, kTile);

@@ -121,14 +121,18 @@ void check(const char* loss_name, const char* type, const Case& c) {
                                     dot ? nullptr : v.data(),
                                     queries,
                                     keys};
-    const mma::PairwiseMask mask{targets.data(), c.groups ? groups.data() : nullptr,
-                                 c.bias ? biases.data() : nullptr, met.data(),
+    const mma::PairwiseMask mask{c.m,
+                                 targets.data(),
+                                 c.groups ? groups.data() : nullptr,
+                                 c.bias ? biases.data() : nullptr,
+                                 met.data(),
                                  TargetFirst<Loss<float>> ? scores_of_targets.data() : nullptr};
     const auto loss = Loss<float>::make(options.data(), c.weights ? weights.data() : nullptr);
+    const device::DeviceLoss<Loss<float>> functor{loss};
     const Uploaded<State> row_states(runtime, std::vector<State>(c.n));
     const Uploaded<State> column_states(runtime, std::vector<State>(kColumns ? c.m : 0));
     mma::add_states<S, Loss<float>, mma::PairwiseMask, kColumns>(
-        runtime, products, loss, mask, false, c.bytes, row_states.data(), column_states.data());
+        runtime, products, functor, mask, false, c.bytes, row_states.data(), column_states.data());
     const auto finished = [&](const Uploaded<State>& states,
                               std::vector<typename Loss<float>::Row>& out) {
       out.clear();

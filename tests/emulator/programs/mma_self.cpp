@@ -95,6 +95,7 @@ void check(const char* loss_name, const char* type, const Case& c) {
     const Uploaded<float> met(runtime, std::vector<float>(c.n, -INFINITY));
     const Uploaded<State> states(runtime, std::vector<State>(c.n));
     const auto loss = make<Loss, float>(labels.data());
+    const device::DeviceLoss<Loss<float>> functor{loss};
     const mma::Rows<S> xs{x.data(), c.n, rows.stride}, ys{y.data(), c.k, others.stride};
     const device::Scalar<float> scale{static_cast<float>(c.scale)};
     const bool dot = c.similarity == Similarity::kDot;
@@ -102,12 +103,12 @@ void check(const char* loss_name, const char* type, const Case& c) {
     const float* const vs = dot ? nullptr : v.data();
     if (c.itself) {
       mma::add_states<S, Loss<float>, mma::SelfMask, kColumns>(
-          runtime, {xs, xs, c.d, c.similarity, scale, us, us, xs, xs}, loss,
+          runtime, {xs, xs, c.d, c.similarity, scale, us, us, xs, xs}, functor,
           {true, half, met.data(), 0}, true, c.bytes, states.data(), states.data());
     }
     mma::add_states<S, Loss<float>, mma::SelfMask, false>(
-        runtime, {xs, ys, c.d, c.similarity, scale, us, vs, xs, ys}, loss, {false, 0, nullptr, c.n},
-        false, c.bytes, states.data(), nullptr);
+        runtime, {xs, ys, c.d, c.similarity, scale, us, vs, xs, ys}, functor,
+        {false, 0, nullptr, c.n}, false, c.bytes, states.data(), nullptr);
     std::vector<Row> out;
     for (int64_t i = 0; i < c.n; ++i) {
       out.push_back(loss.finish(states.data()[i], met.data()[i]));
