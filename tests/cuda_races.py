@@ -4,7 +4,7 @@
 
 sentryward (PyPI) reads the PTX of compute capability 10.0 and a launch, and proves that in every
 schedule barriers agree and conflicting accesses are ordered. Launches come from the programs in
-tests/emulator/programs, built so that they write down what they launch; so every kernel is analysed
+tests/emulator/programs, which write down what they launch (launches.h); so every kernel is analysed
 at a size at which it was executed. Needs nvcc, g++ and the packages of the extra "cuda".
 
 What it cannot decide, a branch on data above all, it calls unsupported: no pass, but listed.
@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -26,8 +24,8 @@ from typing import NamedTuple
 
 import cuda_binaries
 from cuda_binaries import ROOT, WORKERS, run
+from emulator import build as emulator
 
-EMULATOR = ROOT / "tests" / "emulator"
 ARCHITECTURE = 100
 SECONDS = 120  # for one kernel
 FINDINGS = ("not_wellsynced", "potential_race", "invalid_lifecycle")
@@ -73,24 +71,23 @@ def launches(programs: Iterable[Path], folder: Path) -> dict[str, Launch]:
 
 
 def recorded(program: Path, folder: Path) -> list[tuple[str, Launch]]:
-    """Build a program of the emulator so that it writes down its launches, and run it."""
-    binary, notes = folder / program.stem, folder / f"{program.stem}.launches"
-    run(
-        *("g++", "-std=c++20", "-O1", "-w", "-DFASTLOSS_EMULATOR", "-I", EMULATOR / "record"),
-        *("-I", EMULATOR, "-I", ROOT / "csrc", program, *sorted(EMULATOR.glob("*.cpp"))),
-        *("-ldl", "-o", binary),
-    )
-    environment = os.environ | {"FASTLOSS_LAUNCHES": str(notes)}
-    subprocess.run([binary], env=environment, check=True, capture_output=True)
-    symbols = {}
+    """Run a program of the emulator, which writes down its launches."""
+    build = emulator.BUILDS["plain"]
+    binary, notes = emulator.executable(program, build), folder / f"{program.stem}.launches"
+    result = emulator.run(binary, build, FASTLOSS_LAUNCHES=str(notes))
+    if result.returncode not in (0, emulator.SKIPPED):
+        raise RuntimeError(f"{program.name}: {result.stdout}{result.stderr}")
+    names = {}  # by address
     for line in run("nm", binary).splitlines():
-        address, *_, name = line.rsplit(maxsplit=2) if line[0] != " " else ("0", "")
-        symbols[int(address, 16)] = name
+        address, _, name = line[:16].strip(), line[17:18], line[19:]
+        if address:
+            names[int(address, 16)] = name
+    begin = next(address for address, name in names.items() if name == "fastloss_launches_begin")
     found = []
     for line in notes.read_text(encoding="utf-8").splitlines() if notes.exists() else ():
-        address, x, y, threads, *parameters = line.split(" ")
+        place, x, y, threads, *parameters = line.split(" ")
         launch = Launch((int(x), int(y)), int(threads), tuple(map(bytes.fromhex, parameters)))
-        found.append((symbols[int(address, 16)], launch))
+        found.append((names[begin + int(place)], launch))
     return found
 
 
@@ -193,7 +190,8 @@ def verdicts(chosen: Iterable[str] = (), sources=cuda_binaries.SOURCES) -> list[
     chosen = tuple(chosen)
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(WORKERS) as pool:
         folder = Path(name)
-        started = launches(sorted((EMULATOR / "programs").glob("*.cpp")), folder)
+        programs = [p for p in emulator.sources() if p.stem != "faults"]
+        started = launches(programs, folder)
         jobs, without = [], []
         for of_file in pool.map(lambda source: entries(source, folder), sources):
             for kernel, ptx in of_file.items():

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "cuda/launch.h"
+#include "launches.h"
 
 namespace fastloss::emulator {
 
@@ -58,6 +59,12 @@ void launch(void (*kernel)(Parameters...), Grid grid, int threads, const Queue&,
   Call call(kernel, static_cast<Parameters>(arguments)...);
   // What lies between the parameters' members is nobody's address.
   __builtin_clear_padding(&call);
+  std::apply(
+      [&](const auto& run, const auto&... parameters) {
+        emulator::write_down(reinterpret_cast<const void*>(run), grid, threads,
+                             {{&parameters, sizeof parameters}...});
+      },
+      call);
   emulator::run(
       grid, threads,
       [](const void* data) {
