@@ -139,6 +139,23 @@ class PlainRuntime : public device::Runtime {
   int64_t live_ = 0, peak_ = 0, multiply_adds_ = 0;
 };
 
+// A digest of every value that was downloaded, printed at the end if FASTLOSS_EMULATOR_DIGEST is
+// set: orders of threads and blocks must not change it.
+struct Digest {
+  uint64_t value = 0xcbf29ce484222325;  // FNV-1a
+
+  void add(const void* data, size_t size) {
+    for (size_t i = 0; i < size; ++i) {
+      value = (value ^ static_cast<const unsigned char*>(data)[i]) * 0x100000001b3;
+    }
+  }
+  ~Digest() {
+    if (!std::getenv("FASTLOSS_EMULATOR_DIGEST")) return;
+    std::printf("digest %016llx\n", static_cast<unsigned long long>(value));
+  }
+};
+inline Digest digest;
+
 // Values on the device, and back.
 template <class V>
 class Uploaded : public device::Buffer<V> {
@@ -153,6 +170,7 @@ class Uploaded : public device::Buffer<V> {
 template <class V>
 std::vector<V> download(const V* data, int64_t count) {
   const DeviceAccess access;
+  digest.add(data, static_cast<size_t>(count) * sizeof(V));
   return std::vector<V>(data, data + count);
 }
 template <class V>
