@@ -1,7 +1,8 @@
 // What a kernel asks of the machine, one name each: threads, shared memory, barriers, exchanges in a
 // warp, copies past the registers, matrix fragments. Kernels use these names only, so that the same
 // source runs on a GPU and, thread by thread, on the CPU: with FASTLOSS_EMULATOR defined, the
-// implementation is tests/emulator/emulator.h instead of the CUDA one below.
+// implementation is tests/emulator/emulator.h instead of the CUDA one below. Callers of kernels that
+// no CUDA compiler sees get the constants only.
 //
 // Blocks have one dimension of threads, a multiple of 32. Deterministic by what is not here: there
 // are no atomics. A fragment's layout is that of the PTX ISA for the instruction named.
@@ -30,7 +31,7 @@ struct TF32 {};
 #define FASTLOSS_DEVICE inline __attribute__((always_inline))
 #include "emulator.h"
 
-#else
+#elif defined(__CUDACC__)
 
 // A function of kernels.
 #define FASTLOSS_DEVICE __device__ __forceinline__

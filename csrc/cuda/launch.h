@@ -32,7 +32,7 @@ struct Grid {
 // Blocks of `size` that cover `count`.
 constexpr int64_t cover(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
-#if !defined(FASTLOSS_EMULATOR)
+#if defined(__CUDACC__)
 
 inline void check(cudaError_t status) {
   if (status != cudaSuccess) throw std::runtime_error(cudaGetErrorString(status));

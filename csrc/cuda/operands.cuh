@@ -40,10 +40,6 @@ namespace fastloss::device {
 // Neighbouring columns that one thread takes at a time.
 constexpr int kSpan = 4;
 
-// Arrays of columns and rows of chunks are padded so that spans never end beyond them and every row
-// starts at a multiple of 16 bytes.
-FASTLOSS_HOST_DEVICE constexpr int64_t padded(int64_t count) { return (count + 7) / 8 * 8; }
-
 template <class S>
 constexpr StoredType kStored = std::is_same_v<S, double>     ? StoredType::kDouble
                                : std::is_same_v<S, BFloat16> ? StoredType::kBFloat16

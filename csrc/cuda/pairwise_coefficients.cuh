@@ -164,6 +164,9 @@ FASTLOSS_DEVICE Derived<T> derive(const Scores<S, T>& scores, const Rule& rule,
     sums.moment += static_cast<double>(moment);
   }
   if (found) {
+    if constexpr (Rule::kWithState && !TargetFirst<typename Rule::Functor>) {
+      scores.target_similarity[row] = target_z;
+    }
     const T dtarget =
         rule.target(of, row, scores.target_score(masks.target, target_z), masks.target);
     if (with_moment) {
