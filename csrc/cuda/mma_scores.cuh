@@ -6,6 +6,7 @@
 #include "core/math.h"
 #include "cuda/mma_tile.cuh"
 #include "cuda/operands.cuh"
+#include "cuda/pairwise_input.h"
 #include "engines/operand.h"
 #include "engines/similarity.h"
 
@@ -37,20 +38,22 @@ struct PairwiseMask {
   struct OfRow {
     int64_t row, target, group;
     float target_score;
+    bool ignored;
   };
   FASTLOSS_DEVICE OfRow of(int64_t row, int64_t n) const {
-    int64_t at = row < n ? target[row] : -1;
-    if (at >= m) at = -1;
+    const int64_t given = row < n ? target[row] : device::kNoTarget;
+    const int64_t at = given < m ? given : device::kNoTarget;
     return {row, at, group != nullptr && at >= 0 ? group[at] : -1,
-            target_score != nullptr && row < n ? target_score[row] : 0.0f};
+            target_score != nullptr && row < n ? target_score[row] : 0.0f,
+            given == device::kIgnoredRow};
   }
 
   // Whether the target is in the span, and then its similarity.
   template <int kCount>
-  FASTLOSS_DEVICE bool take_target(const OfRow& of, int64_t column, float (&z)[kCount],
+  FASTLOSS_DEVICE bool take_target(const OfRow& of, int64_t column, int inside, float (&z)[kCount],
                                    float& met) const {
     const int64_t at = of.target - column;
-    if (at < 0 || at >= kCount) return false;
+    if (at < 0 || at >= inside) return false;
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
       if (j == at) {
@@ -71,7 +74,7 @@ struct PairwiseMask {
   }
   FASTLOSS_DEVICE void apply(const OfRow& of, int64_t column, int inside, float (&z)[kSpan]) const {
     float met = 0;
-    if (take_target(of, column, z, met) && target_similarity != nullptr) {
+    if (take_target(of, column, inside, z, met) && target_similarity != nullptr) {
       target_similarity[of.row] = met;
     }
     mask_group(of, column, inside, z);
@@ -222,6 +225,7 @@ class Scores {
 #pragma unroll
     for (int j = 0; j < kCount; ++j) z[j] += bias_[column + j];
   }
+  FASTLOSS_DEVICE float at(int row, int column) const { return scores_[score_place(row, column)]; }
   FASTLOSS_DEVICE float bias(int column) const { return bias_[column]; }
   FASTLOSS_DEVICE float statistic(int column) const { return statistic_[column]; }
 

@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -21,6 +20,35 @@ inline int failures = 0;
 inline void fail(const std::string& what) {
   if (++failures <= 20) std::printf("%s\n", what.c_str());
 }
+
+// The race detector needs every kernel once, with more steps than buffers and more tiles than one.
+#if defined(__SANITIZE_THREAD__)
+constexpr bool kForRaces = true;
+#else
+constexpr bool kForRaces = false;
+#endif
+
+// splitmix64. No generator of the standard library: one that the emulator uses as well would be the
+// same function, watched by the race detector.
+class Random {
+ public:
+  explicit Random(uint64_t seed) : state_(seed) {}
+  uint64_t operator()() {
+    uint64_t z = state_ += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+  }
+  // Mean 0, variance 1, close to normal.
+  double normal() {
+    double sum = -6;
+    for (int i = 0; i < 12; ++i) sum += static_cast<double>((*this)() >> 11) * 0x1p-53;
+    return sum;
+  }
+
+ private:
+  uint64_t state_;
+};
 
 // A value as it is stored, and as the tensor cores take it.
 template <class S>
@@ -83,13 +111,11 @@ struct Side {
 // Float rows hold tf32 values where distances are taken: their expansion needs the same numbers in
 // norms and products.
 template <class S>
-Side<S> random_side(int64_t count, int64_t d, double mean, Similarity kind,
-                    std::mt19937_64& random) {
+Side<S> random_side(int64_t count, int64_t d, double mean, Similarity kind, Random& random) {
   Side<S> side(count, d);
-  std::normal_distribution<double> normal;
   for (int64_t i = 0; i < count; ++i) {
     for (int64_t c = 0; c < d; ++c) {
-      const S value = stored<S>(mean + normal(random));
+      const S value = stored<S>(mean + random.normal());
       side.at(i, c) = is_distance(kind) ? stored<S>(multiplied(value)) : value;
     }
   }
