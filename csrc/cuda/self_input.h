@@ -25,6 +25,7 @@ struct SelfOnDevice {
   Scalar<T> scale;
   bool scale_divides;  // the gradient asked for is that of 1 / scale
   int64_t workspace;   // bytes
+  bool tiles = false;  // scores by the tensor-core kernels (mma_states.cuh), where there are some
 };
 
 // Null = not wanted.
@@ -33,6 +34,8 @@ struct SelfGradientsOnDevice {
   T* rows = nullptr;    // (n, d)
   T* others = nullptr;  // (k, d)
   T* scale = nullptr;   // (1): ∂/∂scale, or ∂/∂(1 / scale)
+
+  bool any() const { return rows || others || scale; }
 };
 
 template <class T>
