@@ -40,7 +40,7 @@ _ADDRESS = (
 BUILDS = {
     build.name: build
     for build in (
-        Build("plain", ("-O2", "-Wall", "-Wextra", "-Werror"), ("-O2", "-Wall", "-Wextra", "-Werror")),
+        Build("plain", ("-O1", "-Wall", "-Wextra", "-Werror"), ("-O2", "-Wall", "-Wextra", "-Werror")),
         Build("address", _ADDRESS, _ADDRESS, {"UBSAN_OPTIONS": "print_stacktrace=1"}),
         # The race detector must not watch the scheduler: it would see an order that no GPU has.
         Build(

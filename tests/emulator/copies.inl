@@ -76,10 +76,12 @@ void detail::wait_copies(int pending, Site site) {
   Thread& thread = running(site);
   resume(thread);
   wait();  // others run meanwhile
-  while (!thread.copies.empty() && thread.copies.front().group < thread.group - pending) {
-    end(thread.copies.front());
-    on_host([&] { thread.copies.pop_front(); });
+  std::vector<Copy>& copies = thread.copies;
+  size_t ended = 0;
+  while (ended < copies.size() && copies[ended].group < thread.group - pending) {
+    end(copies[ended++]);
   }
+  if (ended) on_host([&] { copies.erase(copies.begin(), copies.begin() + ended); });
 }
 
 }  // namespace fastloss::device

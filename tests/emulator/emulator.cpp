@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -309,7 +310,7 @@ void run(device::Grid grid, int threads, Kernel kernel, const void* parameters) 
   launch.kernel = kernel;
   launch.parameters = parameters;
   launch.host = &host;
-  launch.random.seed(seed_value++);
+  launch.random.state = seed_value++ << 32;
   launch.ready.reserve(static_cast<size_t>(threads));
   current = &launch;
   run_blocks(launch, threads);

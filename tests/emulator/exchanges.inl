@@ -15,7 +15,7 @@ void shuffle(const void* value, void* result, size_t words, int from, Site site)
   together(operands, site, [](Operands** lanes) {
     for (int i = 0; i < kWarp; ++i) {
       const Operands& to = *lanes[i];
-      copy_bytes(to.result, lanes[to.from]->value, to.words * sizeof(uint32_t));
+      copy_words(to.result, lanes[to.from]->value, to.words);
     }
   });
 }

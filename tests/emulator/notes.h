@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -51,7 +52,12 @@ inline void unpoison([[maybe_unused]] const void* address, [[maybe_unused]] size
 #endif
 }
 
-// Byte by byte: the race detector watches memcpy and memset wherever they are called from.
+// One by one: the race detector watches memcpy and memset wherever they are called from.
+inline void copy_words(void* to, const void* from, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    static_cast<volatile uint32_t*>(to)[i] = static_cast<const volatile uint32_t*>(from)[i];
+  }
+}
 inline void copy_bytes(void* to, const void* from, size_t size) {
   for (size_t i = 0; i < size; ++i) {
     static_cast<volatile unsigned char*>(to)[i] =

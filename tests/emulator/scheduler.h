@@ -2,9 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <exception>
-#include <random>
+#include <list>
 #include <string>
 #include <vector>
 
@@ -35,7 +34,7 @@ struct Thread {
   Site site;                 // where it waits
   void* operands = nullptr;  // what it brought to its warp
   int64_t group = 0;         // of copies: the one that is open
-  std::deque<Copy> copies;
+  std::vector<Copy> copies;  // in order of their groups
 };
 
 // What a barrier orders. Two, used in turn: who is past one barrier may reach the next, and no
@@ -66,7 +65,22 @@ struct Block {
   std::vector<Thread> threads;
   std::vector<Group> warps;
   Group all;
-  std::deque<SharedArray> arrays;
+  std::list<SharedArray> arrays;
+};
+
+// SplitMix64 (Steele, Lea and Flood 2014).
+struct Random {
+  using result_type = uint64_t;
+  uint64_t state = 0;
+
+  static constexpr uint64_t min() { return 0; }
+  static constexpr uint64_t max() { return ~uint64_t{0}; }
+  uint64_t operator()() {
+    uint64_t z = state += 0x9e3779b97f4a7c15;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  }
 };
 
 // One at a time.
@@ -81,7 +95,7 @@ struct Launch {
   void (*on_host)(const void*) = nullptr;  // what a thread asks of the host, and with what
   const void* request = nullptr;
   std::exception_ptr error;
-  std::mt19937_64 random;
+  Random random;
   char started, ended;
 };
 
