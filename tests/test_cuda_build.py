@@ -119,7 +119,7 @@ def test_figures_are_within_the_budget(architecture, tmp_path):
 def test_no_kernel_has_a_race():
     found = cuda_races.verdicts()
     for verdict in found:
-        print(f"{verdict.result:<18} {verdict.kernel}  {verdict.detail}")
+        print(f"{verdict.result:<28} {verdict.kernel}  {verdict.detail}")
     bad = [v for v in found if v.result in cuda_races.FINDINGS]
     assert not bad, "\n".join(f"{v.kernel}: {v.result}: {v.detail}" for v in bad)
     assert any(v.result == "race_free" for v in found)
