@@ -61,16 +61,16 @@ def test_no_atomics(architecture):
         assert not atomics, f"{file}: {kernel.shown}: {atomics}"
 
 
-def is_mma(file, kernel):
-    """Tensor-core tiles (csrc/cuda/mma_*.cu), but for their kernels that only merge."""
-    return file.startswith("mma") and "merge" not in kernel.shown
+def is_mma(kernel):
+    """Tensor-core tiles (csrc/cuda/mma_*.cuh), but for the kernels beside them."""
+    return re.match(r"mma::tile_", kernel.shown) is not None
 
 
 @needs_tools
 @each_architecture
 def test_tensor_cores_and_copies_are_used(architecture):
     """mma.sync, ldmatrix and cp.async are what they are called, not their emulation."""
-    tiles = [one for one in kernels(architecture) if is_mma(*one)]
+    tiles = [one for one in kernels(architecture) if is_mma(one[1])]
     assert tiles
     for file, kernel in tiles:
         for opcode in ("HMMA", "LDSM", "LDGSTS"):
@@ -82,7 +82,7 @@ def test_tensor_cores_and_copies_are_used(architecture):
 @each_architecture
 def test_tensor_core_kernels_fit_a_multiprocessor(architecture, tmp_path):
     """Three blocks of 128 threads or two of 256; 99 KB of shared memory are all that some have."""
-    tiles = [kernel for file, kernel in kernels(architecture) if is_mma(file, kernel)]
+    tiles = [kernel for _, kernel in kernels(architecture) if is_mma(kernel)]
     blocks = cuda_binaries.resident_blocks(architecture, tiles, tmp_path)
     for kernel, resident in zip(tiles, blocks, strict=True):
         assert kernel.shared <= 99 << 10, kernel.shown

@@ -318,6 +318,9 @@ def test_tf32_is_taken_only_if_torch_may(engine):
 
 @pytest.mark.skipif(torch.cuda.get_device_capability() >= (8, 0), reason="capability 8.0 or later")
 def test_older_devices_are_refused():
-    query = torch.randn(4, 4, device="cuda")
-    with pytest.raises(RuntimeError, match=r"capability .* 8\.0"):
+    query = torch.randn(4, 4, device="cuda", dtype=torch.bfloat16)
+    with (
+        fastloss.cuda_engine("mma"),
+        pytest.raises((RuntimeError, ValueError), match=r"capability 8\.0"),
+    ):
         fastloss.info_nce(query, query)
