@@ -6,6 +6,8 @@
 import functools
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -20,7 +22,7 @@ SANITIZERS = ("address", "thread")
 
 @functools.cache
 def deep_builds(name):
-    """Builds for `make test-deep` only: a line of the program says which, if not both sanitizers."""
+    """Builds for `make test-deep` only: both sanitizers, unless a line of the program says which."""
     says = re.search(r"^// deep: ([\w ]+)$", SOURCES[name].read_text(), re.MULTILINE)
     return set(says[1].split()) if says else set(SANITIZERS)
 
@@ -52,16 +54,14 @@ def test_order_is_free(name):
     """Threads and blocks in another order: the same bits."""
 
     def digest(seed):
-        result = run(
-            name, "plain", FASTLOSS_EMULATOR_SEED=str(seed), FASTLOSS_EMULATOR_DIGEST="1"
-        )
+        result = run(name, "plain", FASTLOSS_EMULATOR_SEED=str(seed), FASTLOSS_EMULATOR_DIGEST="1")
         assert result.returncode in (0, emulator.SKIPPED), result.stdout + result.stderr
         return [line for line in result.stdout.splitlines() if line.startswith("digest ")]
 
     assert digest(1) == digest(2) == digest(3)
 
 
-@pytest.mark.parametrize("build", ("plain", *SANITIZERS))
+@pytest.mark.parametrize("build", ["plain", *SANITIZERS])
 def test_faults(build):
     """Kernels with a bug are reported by the builds that can see it, their clean twins by none."""
     listed = run("faults", "plain").stdout.splitlines()
@@ -77,3 +77,12 @@ def test_faults(build):
         if not right:
             wrong.append(f"{name}: exit code {result.returncode}\n{result.stderr[:2000]}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(shutil.which("gcov") is None, reason="no gcov")
+def test_coverage():
+    """The programs run at least 95 % of the lines of each file with kernels."""
+    script = [sys.executable, str(emulator.ROOT / "tests/emulator/coverage.py")]
+    result = subprocess.run(script, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr

@@ -32,6 +32,7 @@ class Build:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+_WARNINGS = ("-Wall", "-Wextra", "-Werror")
 _ADDRESS = (
     "-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
     "-fno-omit-frame-pointer", "-w",
@@ -40,7 +41,7 @@ _ADDRESS = (
 BUILDS = {
     build.name: build
     for build in (
-        Build("plain", ("-O1", "-Wall", "-Wextra", "-Werror"), ("-O2", "-Wall", "-Wextra", "-Werror")),
+        Build("plain", ("-O1", *_WARNINGS), ("-O2", *_WARNINGS)),
         Build("address", _ADDRESS, _ADDRESS, {"UBSAN_OPTIONS": "print_stacktrace=1"}),
         # The race detector must not watch the scheduler: it would see an order that no GPU has.
         Build(
@@ -145,7 +146,12 @@ def run(
 
     def execute(command: list[str]) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, env=variables, errors="replace"
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=variables,
+            errors="replace",
         )
 
     result = execute(command)
