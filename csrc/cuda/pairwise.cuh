@@ -14,6 +14,10 @@
 //   backward           rows known: 3 G more than a forward pass, whatever the chunk's shape.
 //   symmetric          two passes, 4 G; 3 G when all scores fit.
 //   one_pass           states and w in one pass, 3 G.
+// With `tiles` a kernel of our own makes the scores where it saves writing them: of forward, of the
+// first pass of symmetric losses whose scores are not kept, and of gradients of rows that are known
+// (pairwise_tiles.cuh).
+//
 // Wide rows make short chunks: each reads and writes the whole key gradient, 8 · m · d bytes for
 // 2 · rows · m · d operations, which is why the workspace is used up and not cut to a cache.
 //
@@ -23,8 +27,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <type_traits>
 
+#include "cuda/mma_coefficients.cuh"
+#include "cuda/mma_operands.cuh"
 #include "cuda/operands.cuh"
 #include "cuda/pairwise_coefficients.cuh"
 #include "cuda/pairwise_own.cuh"
@@ -112,7 +119,22 @@ class PairwiseCuda {
   void find_unit();
   bool short_chunk() const { return has_short_chunk<S>(in_.similarity); }
 
-  void symmetric_states(Row* rows, Row* cols, T* scores, const Shape& shape);
+  using Aligned = std::conditional_t<mma::kHasTiles<S>, mma::AlignedOperands<S>, char>;
+  const Aligned& aligned() {
+    if (!aligned_) {
+      aligned_.emplace(runtime_, in_.similarity, operands_.query(), operands_.key());
+    }
+    return *aligned_;
+  }
+  // Tiles' sums are as many as an eighth of the coefficients.
+  int64_t chunk_bytes() const { return in_.tiles ? in_.workspace / 8 * 7 : in_.workspace; }
+  mma::PairwiseMask tile_mask() const;
+  bool push_by_tiles(State* rows, State* columns);
+  template <class Rule>
+  bool turn_by_tiles(const Chunk<T>& chunk, const Rule& rule,
+                     const PairwiseGradientsOnDevice<T>& gradients, Work& work);
+
+  void symmetric_states(Row* rows, Row* cols, bool kept, T* scores, const Shape& shape);
   void symmetric_gradients(const Row* rows, const Row* cols, bool scored,
                            const PairwiseResultOnDevice<T>& result, Work& work);
   void rows_at_once(Row* rows, const PairwiseResultOnDevice<T>& result);
@@ -136,6 +158,7 @@ class PairwiseCuda {
   Buffer<T> unit_place_;
   Scalar<T> unit_;
   Scores<S, T> scores_;
+  std::optional<Aligned> aligned_;
 };
 
 }  // namespace fastloss::device
@@ -144,3 +167,4 @@ class PairwiseCuda {
 #include "cuda/pairwise_gradient.cuh"
 #include "cuda/pairwise_onepass.cuh"
 #include "cuda/pairwise_symmetric.cuh"
+#include "cuda/pairwise_tiles.cuh"

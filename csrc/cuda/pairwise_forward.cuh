@@ -131,6 +131,7 @@ void PairwiseCuda<Loss, S>::own_scores() {
 
 template <class Loss, class S>
 void PairwiseCuda<Loss, S>::all_states(State* states) {
+  if (push_by_tiles(states, nullptr)) return;
   const Shape shape = rectangle(std::min(in_.workspace, kCacheBytes), 2 * kGroupRows, 0);
   const Buffer<T> scores(runtime_, shape.rows * padded(shape.cols));
   const Buffer<State> partial(runtime_, most_parts(shape));

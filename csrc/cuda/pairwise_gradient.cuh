@@ -138,7 +138,7 @@ void PairwiseCuda<Loss, S>::backward(const Row* rows, const PairwiseResultOnDevi
 template <class Loss, class S>
 typename PairwiseCuda<Loss, S>::Shape PairwiseCuda<Loss, S>::cut_shape(
     const PairwiseGradientsOnDevice<T>& gradients) const {
-  return rectangle(in_.workspace, kCutRows, Work::beside(*this, gradients));
+  return rectangle(chunk_bytes(), kCutRows, Work::beside(*this, gradients));
 }
 
 // The gradient pass over scores formed anew.
@@ -147,6 +147,7 @@ template <class Rule>
 void PairwiseCuda<Loss, S>::all_chunks(const Rule& rule,
                                        const PairwiseGradientsOnDevice<T>& gradients, Work& work) {
   for_each_chunk(work.scores.data(), work.shape, [&](const Chunk<T>& chunk) {
+    if (turn_by_tiles(chunk, rule, gradients, work)) return;
     score(chunk);
     turn(chunk, rule, gradients, work);
   });

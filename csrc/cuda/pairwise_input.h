@@ -33,6 +33,7 @@ struct PairwiseOnDevice {
   bool scale_divides;  // the gradient asked for is that of 1 / scale
   T margin;
   int64_t workspace;  // bytes
+  bool tiles = false;  // scores by the tensor-core kernels (mma_states.cuh), where there are some
 };
 
 // Of engines/pairwise.h; null = not wanted.

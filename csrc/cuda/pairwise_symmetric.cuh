@@ -2,10 +2,17 @@
 
 namespace fastloss::device {
 
-// One pass over all scores for the states of rows and columns. `scores` holds a chunk of `shape`.
+// One pass over all scores for the states of rows and columns. `scores` holds a chunk of `shape`,
+// which is all of them if they are `kept`.
 template <class Loss, class S>
-void PairwiseCuda<Loss, S>::symmetric_states(Row* rows, Row* cols, T* scores, const Shape& shape) {
+void PairwiseCuda<Loss, S>::symmetric_states(Row* rows, Row* cols, bool kept, T* scores,
+                                             const Shape& shape) {
   const Buffer<State> of_rows(runtime_, in_.n), of_cols(runtime_, in_.n);
+  if (!kept && push_by_tiles(of_rows.data(), of_cols.data())) {
+    finish(of_rows.data(), 0, in_.n, rows);
+    finish(of_cols.data(), 0, in_.n, cols);
+    return;
+  }
   const Buffer<State> row_partial(runtime_, most_parts(shape));
   const Buffer<State> column_partial(runtime_, groups(shape.rows) * shape.cols);
   for_each_chunk(scores, shape, [&](const Chunk<T>& chunk) {
@@ -23,16 +30,16 @@ void PairwiseCuda<Loss, S>::symmetric_states(Row* rows, Row* cols, T* scores, co
 
 template <class Loss, class S>
 typename PairwiseCuda<Loss, S>::Shape PairwiseCuda<Loss, S>::symmetric_shape() const {
-  return rectangle(in_.workspace, kCutRows, std::max<int64_t>(sizeof(State), sizeof(ColumnParts)));
+  return rectangle(chunk_bytes(), kCutRows, std::max<int64_t>(sizeof(State), sizeof(ColumnParts)));
 }
 
 template <class Loss, class S>
 void PairwiseCuda<Loss, S>::symmetric_forward(Row* rows, Row* cols,
                                               const PairwiseResultOnDevice<T>& result) {
   {
-    const Shape shape = symmetric_shape();
+    const Shape shape = in_.tiles ? Shape{} : symmetric_shape();
     const Buffer<T> scores(runtime_, shape.rows * padded(shape.cols));
-    symmetric_states(rows, cols, scores.data(), shape);
+    symmetric_states(rows, cols, false, scores.data(), shape);
   }
   const Buffer<T> overall(runtime_, 1);
   totals(rows, cols, nullptr, result, overall.data());
@@ -62,8 +69,8 @@ void PairwiseCuda<Loss, S>::symmetric_forward_gradient(Row* rows, Row* cols,
                                                        const PairwiseResultOnDevice<T>& result) {
   const Shape shape = symmetric_shape();
   Work work(*this, result.gradients, shape, false);
-  symmetric_states(rows, cols, work.scores.data(), shape);
   const bool all = in_.n > 0 && shape.rows == in_.n && shape.cols == in_.m;
+  symmetric_states(rows, cols, all, work.scores.data(), shape);
   symmetric_gradients(rows, cols, all, result, work);
 }
 

@@ -8,6 +8,7 @@
 #include <ATen/ops/sort.h>
 
 #include "cuda/arguments_torch.h"
+#include "cuda/engine_torch.h"
 #include "cuda/pairwise_run.h"
 #include "losses/registry.h"
 
@@ -80,6 +81,7 @@ class DeviceArguments : public HeldOnDevice<typename Stored<S>::Accumulated> {
     input.similarity = similarity_of(name, t.similarity);
     input.margin = static_cast<T>(t.margin);
     input.workspace = t.workspace;
+    input.tiles = takes_tiles<S>(name, t.query);
   }
 
  private:

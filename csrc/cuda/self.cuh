@@ -13,7 +13,8 @@
 //                      kept, as many as the workspace takes, the others recomputed (½ G); 1 G for
 //                      the gradients: 2 G in all, 1½ if every tile was kept.
 //   backward           the same without the first pass.
-// A loss of pairs has no first pass: 1½ G. Rows compared with others alone are complete after their
+// With `tiles` a kernel of our own makes the scores of a first pass, or of a forward pass, none of
+// which is then written. A loss of pairs has no first pass: 1½ G. Rows compared with others alone are complete after their
 // block, whose tiles are all kept where they fit: 3 G, else 4 G. On top comes what lies below the
 // diagonal in the tiles on it: as much as rows of a block are of n.
 //
@@ -26,6 +27,8 @@
 #include <type_traits>
 
 #include "cuda/launch.h"
+#include "cuda/mma_operands.cuh"
+#include "cuda/mma_states.cuh"
 #include "cuda/runtime.h"
 #include "cuda/self_gradient.cuh"
 #include "cuda/self_states.cuh"
@@ -103,7 +106,8 @@ class SelfCuda {
 
   void multiply(const SelfTile& tile, T* products);
   void push(const SelfTile& tile, const T* products, const Memory& memory);
-  void finish_rows(const Memory& memory, int64_t first, int64_t last, Row* rows);
+  bool push_by_tiles(State* states);
+  void finish_rows(const State* states, int64_t first, int64_t last, Row* rows);
 
   template <class W>
   void turn(const SelfTile& tile, const T* products, W* out, const Work& work);

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "cuda/arguments_torch.h"
+#include "cuda/engine_torch.h"
 #include "cuda/self_input.h"
 #include "engines/self_torch.h"
 
@@ -49,6 +50,7 @@ class SelfDeviceArguments : public HeldOnDevice<typename Stored<S>::Accumulated>
     input.scale = this->scale_of("temperature", t.scale);
     input.scale_divides = t.scale.divides;
     input.workspace = t.workspace;
+    input.tiles = takes_tiles<S>(name, t.rows);
   }
 
  private:

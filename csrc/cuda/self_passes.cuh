@@ -124,22 +124,50 @@ void SelfCuda<Loss, S>::push(const SelfTile& tile, const T* products, const Memo
        memory.of_rows.data(), of_cols, memory.states.data());
 }
 
+// Adds the states of all scores by the tensor-core kernels, if they are to make them.
 template <class Loss, class S>
-void SelfCuda<Loss, S>::finish_rows(const Memory& memory, int64_t first, int64_t last, Row* rows) {
-  over(blocks_of(last - first), finish_self<Loss>, loss_, memory.states.data() + first,
+bool SelfCuda<Loss, S>::push_by_tiles(State* states) {
+  if constexpr (mma::kHasTiles<S>) {
+    if (!in_.tiles) return false;
+    const mma::AlignedOperands<S> aligned(runtime_, in_.similarity, others(), rows());
+    const DeviceLoss<Loss> loss{loss_};
+    const int64_t bytes = in_.workspace / 4;
+    if (in_.itself) {
+      const mma::SelfMask mask{true, Loss::kPaired ? in_.n / 2 : 0, target_.data(), 0};
+      mma::add_states<S, Loss, mma::SelfMask, !kPairs>(
+          runtime_, aligned.products_of_keys(in_.scale), loss, mask, true, bytes, states, states);
+    }
+    mma::add_states<S, Loss, mma::SelfMask, false>(
+        runtime_, aligned.products_turned(in_.scale), loss,
+        mma::SelfMask{false, 0, nullptr, in_.n}, false, bytes, states, nullptr);
+    return true;
+  } else {
+    return false;
+  }
+}
+
+template <class Loss, class S>
+void SelfCuda<Loss, S>::finish_rows(const State* states, int64_t first, int64_t last, Row* rows) {
+  over(blocks_of(last - first), finish_self<Loss>, loss_, states + first,
        Loss::kPaired ? target_.data() + first : nullptr, last - first, rows + first);
 }
 
 template <class Loss, class S>
 void SelfCuda<Loss, S>::forward(Row* rows) {
   if (in_.n == 0) return;
+  if (in_.tiles && mma::kHasTiles<S>) {
+    const Buffer<State> states(runtime_, in_.n);
+    over_items(in_.n, fill<State>, states.data(), in_.n, State{});
+    push_by_tiles(states.data());
+    return finish_rows(states.data(), 0, in_.n, rows);
+  }
   const Plan plan = this->plan(false);
   const Memory memory(*this, plan, true);
   for_tiles(plan, 0, in_.n, [&](const SelfTile& tile, int64_t place) {
     multiply(tile, memory.at(place));
     push(tile, memory.at(place), memory);
   });
-  finish_rows(memory, 0, in_.n, rows);
+  finish_rows(memory.states.data(), 0, in_.n, rows);
 }
 
 }  // namespace fastloss::device

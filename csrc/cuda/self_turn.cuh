@@ -176,11 +176,15 @@ void SelfCuda<Loss, S>::forward_gradient(Row* rows, const Result& result) {
   for (int64_t first = 0; first < in_.n; first += step) {
     const int64_t last = std::min(in_.n, first + step);
     if constexpr (!kPairs) {
-      for_tiles(plan, first, last, [&](const SelfTile& tile, int64_t place) {
-        multiply(tile, memory.at(place));
-        push(tile, memory.at(place), memory);
-      });
-      finish_rows(memory, first, last, rows);
+      // 16-bit scores are the same here and there; of float rows they are rounded otherwise.
+      const bool by_tiles = sizeof(S) == 2 && in_.itself && plan.kept == 0;
+      if (!by_tiles || !push_by_tiles(memory.states.data())) {
+        for_tiles(plan, first, last, [&](const SelfTile& tile, int64_t place) {
+          multiply(tile, memory.at(place));
+          push(tile, memory.at(place), memory);
+        });
+      }
+      finish_rows(memory.states.data(), first, last, rows);
       know(rows, work);
     }
     for_tiles(plan, first, last, [&](const SelfTile& tile, int64_t place) {
