@@ -33,11 +33,11 @@ class cuda_engine:  # noqa: N801  (used like a function)
 
     Called, it sets the choice; as a context manager it restores the former one on exit. "library"
     forms chunks of scores by the library's matrix products, within the workspace limit, and works
-    on them by kernels of our own. "mma" takes tensor-core kernels that write no scores at all, in
-    the passes that have them (states of rows and columns for bfloat16, float16, and float32 where
-    torch may multiply in tf32), and is "library" in all others. "auto" is "library": no hardware
-    has compared the two yet. The choice is one of the process, not of a thread; it is read at the
-    start of each forward and each backward pass, in compiled graphs too. Results are the same to
+    on them by kernels of our own. "mma" makes scores in tensor-core kernels that never write them,
+    for bfloat16 and float16, and for float32 where torch may multiply in tf32, on GPUs of compute
+    capability 8.0 or later; it is "library" for all else. "auto" is "library": no hardware has
+    compared the two yet. The choice is one of the process, not of a thread; it is read at the start
+    of each forward and each backward pass, in compiled graphs too. Results are the same to
     rounding. In a build without CUDA kernels it changes nothing.
 
     Args:
