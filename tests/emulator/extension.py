@@ -29,11 +29,12 @@ def sources(root: Path = build.ROOT) -> list[Path]:
     return [
         here / "extension.cpp",
         *(here / name for name in build.RUNTIME),
-        csrc / "bindings/pairwise.cpp",
+        *(csrc / f"bindings/{family}.cpp" for family in ("chosen", "pairwise", "self")),
         csrc / "engines/host_torch.cpp",
+        csrc / "engines/chosen_triplets_torch.cpp",
         csrc / "engines/pairwise_torch.cpp",
-        *sorted((csrc / "cuda").glob("pairwise*.cu")),
-        *sorted((csrc / "cuda").glob("pairwise*.cpp")),
+        *sorted((csrc / "cuda").glob("*.cu")),
+        *sorted((csrc / "cuda").glob("*_torch.cpp")),
     ]
 
 
@@ -83,7 +84,9 @@ def on_emulated_device(emulated: ModuleType):
     """Within it, the operators that `emulated` has are its own."""
     kernels = _ops._kernels
     before = dict(kernels)
-    kernels.update({name: getattr(emulated, name) for name in kernels if hasattr(emulated, name)})
+    for name, device in before:
+        if device == "cpu" and hasattr(emulated, name):
+            kernels[name, device] = getattr(emulated, name)
     try:
         yield
     finally:
