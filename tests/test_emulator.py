@@ -22,7 +22,7 @@ SANITIZERS = ("address", "thread")
 
 @functools.cache
 def deep_builds(name):
-    """Builds for `make test-deep` only: both sanitizers, unless a line of the program says which."""
+    """Builds for `make test-deep` only: the sanitizers, unless a line of the program says which."""
     says = re.search(r"^// deep: ([\w ]+)$", SOURCES[name].read_text(), re.MULTILINE)
     return set(says[1].split()) if says else set(SANITIZERS)
 

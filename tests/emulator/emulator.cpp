@@ -27,7 +27,7 @@ constexpr int kMostThreads = 1024;
 #if defined(FASTLOSS_RACE_DETECTOR)
 // Blocks have fibers of their own up to this number; beyond it they take those of earlier blocks,
 // and races with these stay unseen.
-constexpr size_t kMostFibers = 4096;
+constexpr size_t kMostFibers = 2048;
 #endif
 
 std::mutex one_launch;
