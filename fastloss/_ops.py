@@ -22,18 +22,18 @@ _operators: dict[str, Any] = {}
 _kernels: dict[tuple[str, str], Any] = {}
 
 
-def _register(
-    name: str, schema: str, fake: Callable[..., Any], on_cuda: Callable[..., Any] | None = None
-) -> None:
-    """Register an operator. The extension's function dispatches on the device, unless there is
-    another one, `on_cuda`, for CUDA tensors."""
-    _kernels[name, "cpu"] = getattr(_C, name)
-    _library.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _library.impl(name, _kernels[name, "cpu"], "CPU")
+# What the losses with CUDA kernels call besides their own.
+_OF_GRADIENTS = ("negatives_gradient", "scaled_gradient")
+
+
+def _register(name: str, schema: str, fake: Callable[..., Any]) -> None:
+    """Register an operator; the extension's function dispatches on the device."""
     stem = name.removesuffix("_forward").removesuffix("_backward")
-    if _cuda.BUILT and (on_cuda is not None or stem in _cuda.LOSSES):
-        _kernels[name, "cuda"] = on_cuda or getattr(_C, name)
-        _library.impl(name, _kernels[name, "cuda"], "CUDA")
+    on_cuda = _cuda.BUILT and (stem in _cuda.LOSSES or name in _OF_GRADIENTS)
+    _library.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
+    for device in ("cpu", "cuda") if on_cuda else ("cpu",):
+        _kernels[name, device] = getattr(_C, name)
+        _library.impl(name, _kernels[name, device], device.upper())
     torch.library.register_fake(f"fastloss::{name}", fake, lib=_library)
     _operators[name] = getattr(torch.ops.fastloss, name).default
 
@@ -336,37 +336,12 @@ _register(
         gradient, dtype=dtype, memory_format=torch.contiguous_format
     ),
 )
-
-
-def _negatives_gradient_on_cuda(
-    query: Tensor, negatives: Tensor, own: Tensor, scale: Tensor
-) -> Tensor:
-    """scale · a (query − r · negative), a and r the coefficients of each negative; in the type of
-    the coefficients, rows of a few MiB at a time."""
-    result = torch.empty_like(negatives, memory_format=torch.contiguous_format)
-    rows = max(1, (1 << 20) // max(1, negatives[:1].numel()))
-    factors, ratios = (own * torch.stack((scale, torch.ones_like(scale)))).unbind(-1)
-    for part, x, y, a, r in zip(
-        *(tensor.split(rows) for tensor in (result, query, negatives, factors, ratios)), strict=True
-    ):
-        difference = torch.addcmul(x.to(a).unsqueeze(1), r.unsqueeze(-1), y.to(a), value=-1)
-        torch.mul(a.unsqueeze(-1), difference, out=part)
-    return result
-
-
-def _scaled_gradient_on_cuda(gradient: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """One kernel of torch, which multiplies in float32 and rounds once."""
-    result = torch.empty_like(gradient, dtype=dtype, memory_format=torch.contiguous_format)
-    return torch.mul(gradient, scale.to(gradient.dtype), out=result)
-
-
 _register(
     "negatives_gradient",
     "(Tensor query, Tensor negatives, Tensor own, Tensor scale) -> Tensor",
     lambda query, negatives, own, scale: torch.empty_like(
         negatives, memory_format=torch.contiguous_format
     ),
-    on_cuda=_negatives_gradient_on_cuda,
 )
 _register(
     "scaled_gradient",
@@ -374,7 +349,6 @@ _register(
     lambda gradient, scale, dtype: torch.empty_like(
         gradient, dtype=dtype, memory_format=torch.contiguous_format
     ),
-    on_cuda=_scaled_gradient_on_cuda,
 )
 _register_recomputed(
     "binary_cross_entropy",

@@ -1,14 +1,13 @@
-"""What CUDA asks of the Python side, on a machine without a GPU: messages, the choice of the
-engine, and the gradients that torch's own operations make there."""
+"""What CUDA asks of the Python side, on a machine without a GPU: messages, operators, the choice of
+the engine."""
 
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fastloss
-from case import generator
 from cases import CASES
-from fastloss import _checks, _cuda, _ops
+from fastloss import _checks, _cuda
 
 
 @pytest.fixture(params=[False, True], ids=["without", "with"])
@@ -77,6 +76,17 @@ def test_two_devices():
         _checks.floating("info_nce", "key", key, like=query)
 
 
+@pytest.mark.skipif(not _cuda.BUILT, reason="this build has no CUDA kernels")
+def test_operators_with_cuda_kernels():
+    """Those of the losses that have them, and of their gradients; no others."""
+    names = {n for n in torch._C._dispatch_get_all_op_names() if n.startswith("fastloss::")}
+    on_cuda = {n for n in names if torch._C._dispatch_has_kernel_for_dispatch_key(n, "CUDA")}
+    stems = {n.removeprefix("fastloss::").rsplit("_", 1)[0] for n in on_cuda if n.endswith("ward")}
+    assert stems == _cuda.LOSSES
+    rest = {n for n in on_cuda if not n.endswith("ward")}
+    assert rest == {"fastloss::negatives_gradient", "fastloss::scaled_gradient"}
+
+
 # ------------------------------------------------------------------------- the choice of engine
 
 
@@ -105,36 +115,3 @@ def test_cuda_engine_errors():
     with pytest.raises(ValueError, match="must be one of auto, library, mma, got 'cutlass'"):
         fastloss.cuda_engine("cutlass")
     assert _cuda.current_cuda_engine() == "auto"
-
-
-# ------------------------------------------------------- gradients that torch's operations make
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_scaled_gradient(dtype):
-    """The bits of the CPU kernel: a product in float32, rounded once."""
-    gradient = torch.randn(37, 19, generator=generator(1))
-    scale = torch.tensor(0.37)
-    expected = _ops.call("scaled_gradient", gradient, scale, dtype)
-    result = _ops._scaled_gradient_on_cuda(gradient, scale, dtype)
-    assert result.dtype == dtype
-    assert torch.equal(result, expected)
-
-
-@pytest.mark.parametrize(
-    "dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str
-)
-@pytest.mark.parametrize("n", [0, 1, 5, 300])
-def test_negatives_gradient(dtype, n):
-    """As the CPU kernel, to an ulp of the storage: in one part, and in several (n = 300)."""
-    h, d = 40, 200
-    wide = torch.promote_types(dtype, torch.float32)
-    query = torch.randn(n, d, generator=generator(1)).to(dtype)
-    negatives = torch.randn(n, h, d, generator=generator(2)).to(dtype)
-    own = torch.randn(n, h, 2, generator=generator(3), dtype=wide)
-    scale = torch.tensor(0.37, dtype=wide)
-    expected = _ops.call("negatives_gradient", query, negatives, own, scale)
-    result = _ops._negatives_gradient_on_cuda(query, negatives, own, scale)
-    assert result.dtype == dtype
-    ulp = torch.finfo(dtype).eps
-    torch.testing.assert_close(result, expected, rtol=2 * ulp, atol=8 * torch.finfo(wide).eps)
