@@ -32,7 +32,7 @@ struct PairwiseOnDevice {
   Scalar<T> scale;
   bool scale_divides;  // the gradient asked for is that of 1 / scale
   T margin;
-  int64_t workspace;  // bytes
+  int64_t workspace;   // bytes
   bool tiles = false;  // scores by the tensor-core kernels (mma_states.cuh), where there are some
 };
 

@@ -14,9 +14,9 @@
 //                      the gradients: 2 G in all, 1½ if every tile was kept.
 //   backward           the same without the first pass.
 // With `tiles` a kernel of our own makes the scores of a first pass, or of a forward pass, none of
-// which is then written. A loss of pairs has no first pass: 1½ G. Rows compared with others alone are complete after their
-// block, whose tiles are all kept where they fit: 3 G, else 4 G. On top comes what lies below the
-// diagonal in the tiles on it: as much as rows of a block are of n.
+// which is then written. A loss of pairs has no first pass: 1½ G. Rows compared with others alone
+// are complete after their block, whose tiles are all kept where they fit: 3 G, else 4 G. On top
+// comes what lies below the diagonal in the tiles on it: as much as rows of a block are of n.
 //
 // All arrays are on the device; a functor's labels go kSelfPad beyond the last candidate. Nothing
 // waits for the device.

@@ -137,9 +137,9 @@ bool SelfCuda<Loss, S>::push_by_tiles(State* states) {
       mma::add_states<S, Loss, mma::SelfMask, !kPairs>(
           runtime_, aligned.products_of_keys(in_.scale), loss, mask, true, bytes, states, states);
     }
-    mma::add_states<S, Loss, mma::SelfMask, false>(
-        runtime_, aligned.products_turned(in_.scale), loss,
-        mma::SelfMask{false, 0, nullptr, in_.n}, false, bytes, states, nullptr);
+    mma::add_states<S, Loss, mma::SelfMask, false>(runtime_, aligned.products_turned(in_.scale),
+                                                   loss, mma::SelfMask{false, 0, nullptr, in_.n},
+                                                   false, bytes, states, nullptr);
     return true;
   } else {
     return false;
