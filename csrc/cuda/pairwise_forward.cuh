@@ -60,7 +60,7 @@ template <class Loss, class S>
 typename PairwiseCuda<Loss, S>::Shape PairwiseCuda<Loss, S>::rectangle_of(int64_t bytes,
                                                                           int64_t cols,
                                                                           int64_t beside) const {
-  const int64_t wide = padded(cols);
+  const int64_t wide = std::max<int64_t>(padded(cols), 8);
   // One group too many: the last one may be short.
   const int64_t left = std::max(bytes / 4, bytes - wide * beside);
   const int64_t rows =
