@@ -160,7 +160,7 @@ def analyse(kernel: str, ptx: str, launch: Launch, folder: Path) -> Verdict:
 def answered(
     kernel: str, ptx: str, launch: Launch, folder: Path, assumed: dict[str, bool]
 ) -> Verdict:
-    """Parameters are pointers to sentryward until it asks for the value of one."""
+    """Pointers are declared, each to memory of its own; numbers are told when sentryward asks."""
     from sentryward import verify
 
     path, config = folder / f"{kernel[-150:]}.ptx", folder / f"{kernel[-150:]}.json"
@@ -168,6 +168,16 @@ def answered(
     declared = parameter_types(ptx, kernel)
     values = {name: data for (name, _), data in zip(declared, launch.parameters, strict=True)}
     types = dict(declared)
+
+    def place(name, offset):
+        return {"parameter": name} | ({} if types[name] else {"offset": offset})
+
+    pointers = {
+        (name, offset): place(name, offset) | {"type": "pointer"}
+        for name, data in values.items()
+        for offset in range(0, len(data) - 7, 8)
+        if is_address(int.from_bytes(data[offset : offset + 8], "little"))
+    }
     given: dict[tuple[str, int], dict] = {}
     while True:
         description = {
@@ -175,6 +185,7 @@ def answered(
             "entry": kernel,
             "launch": {"grid_dim": [*launch.grid, 1], "block_dim": [launch.threads, 1, 1]},
             "arguments": list(given.values()),
+            "declarations": list(pointers.values()),
             "assumptions": assumed,
         }
         if assumed:
@@ -185,19 +196,19 @@ def answered(
             (one["parameter"], one["offset"], one["bytes"])
             for one in answer.get("details", {}).get("required_parameters", [])
         ]
-        fresh = [one for one in wanted if one[:2] not in given]
+        fresh = [one for one in wanted if one[:2] not in given.keys() | pointers.keys()]
         if not fresh:
             return Verdict(kernel, answer["result"], explained(answer))
         for name, offset, size in fresh:
             data = values[name][offset : offset + size]
-            argument = {
-                "parameter": name,
-                "type": types[name] or f"u{8 * size}",
-                "value": int.from_bytes(data, "little", signed=types[name].startswith("s")),
-            }
-            if not types[name]:
-                argument["offset"] = offset
-            given[name, offset] = argument
+            value = int.from_bytes(data, "little", signed=types[name].startswith("s"))
+            kind = types[name] or f"u{8 * size}"
+            given[name, offset] = place(name, offset) | {"type": kind, "value": value}
+
+
+def is_address(value: int) -> bool:
+    """Of this process: sizes are smaller, and bits of doubles larger."""
+    return 1 << 32 <= value < 1 << 48
 
 
 def explained(answer: dict) -> str:
