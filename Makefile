@@ -6,6 +6,7 @@
 #   make metric      metric learning on MNIST digits, one loss after the other
 #   make test        C++ and Python tests
 #   make test-deep   the tests that take minutes
+#   make cuda-build  build with CUDA kernels and import, in .venv-cuda (needs nvcc, no GPU)
 #   make bench       benchmarks; options by ARGS, as in: make bench ARGS=--quick
 #   make lint        ruff, clang-format, mypy
 #   make docs        the documentation site in build/docs
@@ -29,7 +30,7 @@ export MPLCONFIGDIR ?= $(CURDIR)/.venv/cache/matplotlib
 python := .venv/bin/python
 environment = sh _build/preflight.sh && $(PYTHON) _build/environment.py
 
-.PHONY: demo modes simclr metric test cpp-test py-test test-deep bench lint docs lock clean
+.PHONY: demo modes simclr metric test cpp-test py-test test-deep cuda-build bench lint docs lock clean
 
 demo:
 	@$(environment) demo
@@ -61,8 +62,13 @@ py-test:
 	$(python) -m pytest -q -n 2 $(ARGS)
 
 test-deep:
-	@$(environment) test bench docs demo
+	@$(environment) test bench docs demo cuda
 	$(python) -m pytest -q -m deep $(ARGS)
+
+# Beside .venv: its torch is another one.
+cuda-build:
+	@sh _build/preflight.sh
+	$(PYTHON) _build/cuda_build.py
 
 bench:
 	@$(environment) bench
@@ -72,7 +78,7 @@ lint:
 	@$(environment) lint test
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
-	find csrc -name '*.h' -o -name '*.inl' -o -name '*.cpp' | xargs .venv/bin/clang-format --dry-run -Werror
+	find csrc tests/emulator -name '*.h' -o -name '*.inl' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' | xargs .venv/bin/clang-format --dry-run -Werror
 	$(python) -m mypy
 
 docs:
@@ -84,6 +90,6 @@ lock:
 	sh _build/lock.sh
 
 clean:
-	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-cuda build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -f fastloss/_C.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,6 +26,8 @@ PYTHON = VENV / "bin" / "python"
 STAMPS = VENV / "stamps"
 CONSTRAINTS = ROOT / "_build" / "constraints.txt"
 
+# Variables that the build obeys.
+CHOICES = ["CXX", "CUDA_HOME", "CUDA_PATH", "FASTLOSS_CUDA", "TORCH_CUDA_ARCH_LIST"]
 # What the build imports from .venv, as it runs there without isolation.
 BUILD_REQUIREMENTS = ["setuptools>=77.0.3", "ninja", "numpy"]
 # recbole carries the demo's data set; its dependencies, a second torch stack, are not wanted.
@@ -80,8 +82,8 @@ def make_venv():
     return state
 
 
-def install_torch(state):
-    spec = os.environ.get("TORCH_SPEC") or (ROOT / "_build" / "torch.txt").read_text("utf-8")
+def install_torch(state, pin="torch.txt"):
+    spec = os.environ.get("TORCH_SPEC") or (ROOT / "_build" / pin).read_text("utf-8")
     state = digest(state, spec, CONSTRAINTS)
     if not up_to_date("torch", state):
         print(f"fastloss: installing {spec.strip()}; on PyPI that is a download of gigabytes")
@@ -92,10 +94,12 @@ def install_torch(state):
 
 def install_extension(state):
     """Build the extension and install the package as a link to this folder."""
-    names = ["setup.py", "pyproject.toml", "compile_flags.txt", "_build/backend.py"]
+    names = ["setup.py", "pyproject.toml", "compile_flags.txt", "cuda_flags.txt"]
+    names += ["_build/backend.py", "_build/cuda_toolkit.py"]
     tests = ROOT / "csrc" / "tests"
     sources = [p for p in sorted((ROOT / "csrc").rglob("*.*")) if tests not in p.parents]
-    state = digest(state, os.environ.get("CXX", ""), *(ROOT / name for name in names), *sources)
+    choices = [f"{name}={os.environ.get(name, '')}" for name in CHOICES]
+    state = digest(state, *choices, *(ROOT / name for name in names), *sources)
     if not up_to_date("extension", state) or not list((ROOT / "fastloss").glob("_C.*.so")):
         print("fastloss: compiling the extension, some minutes the first time", flush=True)
         pip_install("--no-build-isolation", "--no-deps", "--no-index", "--editable", ".")

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Resolve all extras anew for every supported Python and write constraints.txt (`make lock`).
-# torch and its CUDA libraries stay out: torch is chosen by TORCH_SPEC and pins those itself.
+# torch and its CUDA libraries stay out: torch is chosen by TORCH_SPEC and pins those itself. The
+# tools of the extra "cuda" are none of them.
 
 set -eu
 cd "$(dirname "$0")/.."
@@ -14,5 +15,6 @@ printf 'setuptools\nninja\n' |
     --constraint _build/torch.txt --output-file "$new" pyproject.toml -
 {
   echo "# Exact versions that make installs, written by make lock (Python 3.10 and later, Linux)."
-  grep -v -E "^(torch==|triton|nvidia-|cuda-)|sys_platform == '(win32|darwin|emscripten)'" "$new"
+  awk "!/^(torch==|triton|nvidia-|cuda-)|sys_platform == '(win32|darwin|emscripten)'/ ||
+    /^nvidia-cuda-(cuobjdump|nvdisasm)==/" "$new"
 } >_build/constraints.txt

@@ -45,6 +45,7 @@ LABELS = ("binary", "graded", "continuous")  # of lists: {0, 1}, {0, ..., 4}, al
 LIMIT = "bare products"
 FASTLOSS = "fastloss"
 FLOAT32 = "fastloss, float32"  # half cases only
+MMA = "fastloss, mma"  # CUDA only: cuda_engine("mma")
 DOT = "fastloss, dot"  # cosine cases only
 EAGER = "eager"
 TWO_LOGITS = "two logits"

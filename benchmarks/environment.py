@@ -17,9 +17,10 @@ import fastloss
 INSTRUCTION_SETS = ("fma", "avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile", "asimd", "sve")
 
 
-def describe(command: str) -> dict[str, Any]:
+def describe(command: str, device: str = "cpu") -> dict[str, Any]:
     """Machine, versions, threads, commit and command: everything a row needs to be read later."""
     return {
+        **(_gpu() if device == "cuda" else {}),
         "date": datetime.date.today().isoformat(),
         "command": command,
         "cpu": _cpu_field("model name") or platform.machine(),
@@ -32,6 +33,18 @@ def describe(command: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "fastloss": fastloss.build_info(),
         "commit": _commit(),
+    }
+
+
+def _gpu() -> dict[str, Any]:
+    found = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return {
+        "gpu": found.name,
+        "gpu_memory_bytes": found.total_memory,
+        "gpu_capability": f"{found.major}.{found.minor}",
+        "gpu_multiprocessors": found.multi_processor_count,
+        "cuda": torch.version.cuda,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
     }
 
 

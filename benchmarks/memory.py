@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 METHOD = "growth of VmHWM in a separate process, inputs not counted, results counted"
+CUDA_METHOD = "peak of torch's allocator on the device, inputs not counted, results counted"
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 

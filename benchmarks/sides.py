@@ -35,6 +35,7 @@ from .cases import (
     LIMIT,
     LISTS,
     METRIC,
+    MMA,
     ONE_SET,
     ROWS,
     TRIPLETS,
@@ -118,6 +119,8 @@ def of(case: Case) -> dict[str, Side]:
         table = _family(case).sides(case)
     if case.half:
         table[FLOAT32] = Side(_in_float32(table[FASTLOSS]))
+    if case.device == "cuda":
+        table[MMA] = Side(_by_tensor_core_kernels(table[FASTLOSS]))
     return {**table, **peers.sides(case)}
 
 
@@ -246,7 +249,8 @@ def require_memory(case: Case, mode: str, matrices: int = 1) -> None:
     `matrices`: how many are formed side by side.
     """
     needed = (2 if mode == FORWARD else 3) * matrices * case.score_bytes
-    if case.device == "cpu" and needed > 0.8 * available_bytes():
+    free = available_bytes() if case.device == "cpu" else torch.cuda.mem_get_info()[0]
+    if needed > 0.8 * free:
         raise Unavailable(f"needs {needed / 1e9:.0f} GB for the matrix and its gradients")
 
 
@@ -262,6 +266,21 @@ def _in_float32(side: Side) -> Callable[[Case, Inputs, str, Setting], Callable[[
     def build(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callable[[], Result]:
         inputs = {name: x.float() if x.is_floating_point() else x for name, x in inputs.items()}
         return side.build(replace(case, dtype="float32"), inputs, mode, setting)
+
+    return build
+
+
+def _by_tensor_core_kernels(
+    side: Side,
+) -> Callable[[Case, Inputs, str, Setting], Callable[[], Result]]:
+    def build(case: Case, inputs: Inputs, mode: str, setting: Setting) -> Callable[[], Result]:
+        function = side.build(case, inputs, mode, setting)
+
+        def run() -> Result:
+            with fastloss.cuda_engine("mma"):
+                return function()
+
+        return run
 
     return build
 

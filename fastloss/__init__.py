@@ -24,6 +24,7 @@ except ImportError as _error:
     ) from _error
 
 from . import nn, reference
+from ._cuda import cuda_engine
 from ._workspace import workspace_limit
 from .contrastive import (
     clip_loss,
@@ -72,6 +73,7 @@ __all__ = [
     "clip_loss",
     "contrastive_loss",
     "cross_entropy",
+    "cuda_engine",
     "hinge_loss",
     "in_batch_bpr_loss",
     "in_batch_hinge_loss",
@@ -113,12 +115,14 @@ def build_info() -> dict[str, Any]:
     Returns:
         version, torch (installed), torch_built, compiler, simd (the instruction set in use,
         "baseline", "v3" (AVX2) or "v4" (AVX-512)), simd_available, matrix_product ("brgemm" or
-        "mm"), bfloat16_products (whether the processor multiplies bfloat16), threads and cuda.
+        "mm"), bfloat16_products (whether the processor multiplies bfloat16), threads and cuda
+        (whether it has CUDA kernels); if so also cuda_toolkit (the version of nvcc) and
+        cuda_architectures (the compute capabilities compiled for, as "8.0,9.0+PTX").
 
     Example:
         >>> import fastloss
-        >>> fastloss.build_info()["cuda"]
-        False
+        >>> fastloss.build_info()["version"] == fastloss.__version__
+        True
     """
     facts = _C.build_facts()
     return {**facts, "torch": _torch.__version__, "threads": _torch.get_num_threads()}

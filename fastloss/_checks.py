@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import _cuda
+
 SIMILARITIES = ("cosine", "dot", "euclidean", "sqeuclidean")
 REDUCTIONS = ("mean", "sum", "none")
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -60,12 +62,25 @@ def device(
             f"{op}: {name} must be on the same device as {of}, {like.device}, got {value.device}"
         )
     if value.device.type == "cuda":
+        _has_cuda(op, name, value)
+    elif value.device.type not in ("cpu", "meta"):
+        raise ValueError(f"{op}: {name} must be on the CPU or a CUDA device, got {value.device}")
+
+
+def _has_cuda(op: str, name: str, value: Tensor) -> None:
+    """Nothing falls back silently: the message says what would help."""
+    if op not in _cuda.LOSSES:
         raise RuntimeError(
-            f"{op}: {name} is on {value.device}, but this fastloss was built for the CPU only: "
-            "CUDA kernels are not part of this version; move the tensors to the CPU"
+            f"{op}: {name} is on {value.device}, but {op} has no CUDA kernels in this version; "
+            "move the tensors to the CPU"
         )
-    if value.device.type not in ("cpu", "meta"):
-        raise ValueError(f"{op}: {name} must be on the CPU, got {value.device}")
+    if not _cuda.BUILT:
+        raise RuntimeError(
+            f"{op}: {name} is on {value.device}, but this fastloss was built without CUDA kernels: "
+            "rebuild it where torch has CUDA and nvcc is installed "
+            "(`FASTLOSS_CUDA=1 pip install --force-reinstall --no-deps .` says what is missing), "
+            "or move the tensors to the CPU"
+        )
 
 
 def vector(

@@ -14,17 +14,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _C
+from . import _C, _cuda
 
 _library = torch.library.Library("fastloss", "DEF")
 _operators: dict[str, Any] = {}
-_kernels: dict[str, Any] = {}
+# By the name of the operator and the device's type.
+_kernels: dict[tuple[str, str], Any] = {}
+
+
+# What the losses with CUDA kernels call besides their own.
+_OF_GRADIENTS = ("negatives_gradient", "scaled_gradient")
 
 
 def _register(name: str, schema: str, fake: Callable[..., Any]) -> None:
-    _kernels[name] = getattr(_C, name)
+    """Register an operator; the extension's function dispatches on the device."""
+    stem = name.removesuffix("_forward").removesuffix("_backward")
+    on_cuda = _cuda.BUILT and (stem in _cuda.LOSSES or name in _OF_GRADIENTS)
     _library.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _library.impl(name, _kernels[name], "CPU")
+    for device in ("cpu", "cuda") if on_cuda else ("cpu",):
+        _kernels[name, device] = getattr(_C, name)
+        _library.impl(name, _kernels[name, device], device.upper())
     torch.library.register_fake(f"fastloss::{name}", fake, lib=_library)
     _operators[name] = getattr(torch.ops.fastloss, name).default
 
@@ -33,15 +42,16 @@ def call(name: str, first: Tensor, *arguments: Any) -> Any:
     """Call an operator; where nobody looks at operators, its implementation at once.
 
     The dispatcher would be felt at a small batch (n = 64). Those who look
-    are a compiler, a dispatch mode, a tensor subclass (fake tensors among them) and other devices.
+    are a compiler, a dispatch mode, a tensor subclass (fake tensors among them) and devices without
+    an implementation.
     """
     if (
         not torch.compiler.is_compiling()
         and (type(first) is Tensor or type(first) is torch.nn.Parameter)
-        and first.device.type == "cpu"
         and torch._C._len_torch_dispatch_stack() == 0
+        and (kernel := _kernels.get((name, first.device.type))) is not None
     ):
-        return _kernels[name](first, *arguments)
+        return kernel(first, *arguments)
     return _operators[name](first, *arguments)
 
 

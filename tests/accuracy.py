@@ -152,8 +152,12 @@ class Judge:
             what = f"gradient of {name}"
             self._accept_as_vector(gradient, exact.gradients[name], *eagers, allowed, what)
 
+    def storage_unit(self, exact, dtype):
+        """What a result may be off by besides, entry by entry."""
+        return storage_unit(exact, dtype)
+
     def _accept(self, ours, exact, eager, eager_exact, dtype, name):
-        units = storage_unit(exact, ours.dtype)
+        units = self.storage_unit(exact, ours.dtype)
         floor = floor_of(ours) * max(largest(exact), self.terms)
         ratio = UNIT_RATIO[computed_in(ours.dtype)]
         allowed = 2 * largest_error(eager, eager_exact) * ratio + floor

@@ -9,12 +9,14 @@ import sys
 import pytest
 import torch
 
+import fastloss
+
 pytest.importorskip("rich")
 pytest.importorskip("tqdm")
 pytest.importorskip("matplotlib")
 cases = pytest.importorskip("fastloss_benchmarks.cases")
 
-from fastloss_benchmarks import compare, report, sides, timing  # noqa: E402
+from fastloss_benchmarks import compare, report, run, sides, timing  # noqa: E402
 
 
 def bench(*arguments, check=True, **options):
@@ -126,6 +128,44 @@ def test_comparison_claims_nothing_from_one_or_two_calls():
     middle, *ends = compare.ratio(once, often)
     assert middle == pytest.approx(0.2)
     assert compare.verdict(*ends) == "too few calls"
+
+
+def test_a_device_is_timed_by_its_events(monkeypatch):
+    """From the first event to the last, in the order of the stream; events count milliseconds."""
+    stream = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            stream.append(self)
+
+        def synchronize(self):
+            assert stream[-1] is self
+
+        def elapsed_time(self, end):
+            assert (stream[0], stream[-1]) == (self, end)
+            return 6.0
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    timing.use("cuda")
+    try:
+        assert timing.seconds_of(lambda: stream.append("call"), calls=3) == pytest.approx(2e-3)
+    finally:
+        timing.use("cpu")
+    assert stream[1:-1] == ["call"] * 3
+    assert timing.seconds_of(lambda: None) < 1
+
+
+def test_cases_of_a_device():
+    """Losses without CUDA kernels are left out, and alone they are an error."""
+    chosen = run.selected(run.parse_arguments(["--device", "cuda"]))
+    assert chosen
+    assert {case.loss for case in chosen} <= fastloss._cuda.LOSSES
+    assert {case.device for case in chosen} == {"cuda"}
+    with pytest.raises(SystemExit, match="none of these losses has CUDA kernels"):
+        run.selected(run.parse_arguments(["--device", "cuda", "--loss", "ranknet_loss"]))
 
 
 def test_long_calls_are_timed_sparingly(monkeypatch):

@@ -95,3 +95,18 @@ def test_readme_snippets_run():
     namespace = {}
     for block in blocks:
         exec(compile(block, str(README), "exec"), namespace)
+
+
+def test_roofline_of_cuda():
+    """The page's table is what the program prints."""
+    roofline = pytest.importorskip("fastloss_benchmarks.roofline")
+    assert roofline.table() in (ROOT / "docs" / "cuda.md").read_text(encoding="utf-8")
+    # The arithmetic that the page shows: one product, one passage of the scores.
+    gpu, n, d = roofline.GPUS[0], 65_536, 512
+    assert roofline.flops(roofline.FORWARD, n, n, d) == 2 * n * n * d
+    products, bound = roofline.seconds(roofline.FORWARD, gpu, n, n, d, 1 << 26)
+    assert products == 2 * n * n * d / 312e12
+    assert bound == products + 2 * (n + n) * d / 2.04e12
+    one_pass = next(loss for loss in roofline.LOSSES if loss.name.startswith("siglip"))
+    few, many = (roofline.bytes_moved(one_pass, n, n, d, size) for size in (1 << 26, 1 << 30))
+    assert few > many > 14 * n * n

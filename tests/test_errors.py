@@ -93,15 +93,3 @@ def test_module_errors_come_early(case):
     for option in WRONG_OPTIONS.keys() & inspect.signature(case.module_type).parameters.keys():
         with pytest.raises((ValueError, TypeError), match=option):
             case.module_type(**{option: WRONG_OPTIONS[option]})(**arguments)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_cuda_without_a_cuda_build(case):
-    """Nothing falls back silently: the message tells how to rebuild."""
-    arguments = {
-        k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in good_arguments(case).items()
-    }
-    with pytest.raises(RuntimeError, match=r"CUDA.*(re)?build"):
-        case.function(**arguments)

@@ -443,3 +443,4 @@ def test_build_info():
     assert info["matrix_product"] in ("brgemm", "mm")
     assert info["threads"] == torch.get_num_threads()
     assert isinstance(info["cuda"], bool)
+    assert ("cuda_toolkit" in info) == ("cuda_architectures" in info) == info["cuda"]

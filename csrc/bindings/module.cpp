@@ -2,6 +2,9 @@
 #include "bindings/bindings.h"
 #include "core/simd.h"
 #include "engines/host.h"
+#if defined(FASTLOSS_CUDA)
+#include "cuda/engine_choice.h"
+#endif
 
 namespace fastloss {
 namespace {
@@ -14,6 +17,21 @@ void set_simd(const std::string& name) {
   }
   throw std::invalid_argument("simd must be \"baseline\", \"v3\" or \"v4\", got \"" + name + "\"");
 }
+
+#if defined(FASTLOSS_CUDA)
+constexpr const char* kCudaEngines[] = {"auto", "library", "mma"};
+
+void set_cuda_engine(const std::string& name) {
+  for (int engine = 0; engine < 3; ++engine) {
+    if (name == kCudaEngines[engine]) {
+      cuda::engine_choice() = static_cast<cuda::Engine>(engine);
+      return;
+    }
+  }
+  throw std::invalid_argument("engine must be \"auto\", \"library\" or \"mma\", got \"" + name +
+                              "\"");
+}
+#endif
 
 py::dict build_facts() {
   py::dict facts;
@@ -30,7 +48,13 @@ py::dict build_facts() {
   facts["simd_available"] = available;
   facts["matrix_product"] = host::matrix_product();
   facts["bfloat16_products"] = host::multiplies_bfloat16();
+#if defined(FASTLOSS_CUDA)
+  facts["cuda"] = true;
+  facts["cuda_toolkit"] = FASTLOSS_CUDA_TOOLKIT;
+  facts["cuda_architectures"] = FASTLOSS_CUDA_ARCHITECTURES;
+#else
   facts["cuda"] = false;
+#endif
   return facts;
 }
 
@@ -51,4 +75,7 @@ PYBIND11_MODULE(_C, module) {
   module.def("set_matrix_product", &host::set_matrix_product);
   module.def("set_bfloat16_products", &host::set_bfloat16_products);
   module.def("multiply_adds", &host::multiply_adds);
+#if defined(FASTLOSS_CUDA)
+  module.def("set_cuda_engine", &set_cuda_engine);
+#endif
 }

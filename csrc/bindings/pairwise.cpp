@@ -121,6 +121,7 @@ double number(const std::string& name, const char* argument, const OptionalTenso
   if (tensor->numel() != 1) {
     throw std::invalid_argument(name + ": " + argument + " must be a single number");
   }
+  if (on_device(*tensor)) return value;  // read where it lies: PairwiseTensors::option
   value = tensor->item<double>();
   if (!std::isfinite(value)) {
     throw std::invalid_argument(name + ": " + argument + " must be finite, got " +
@@ -142,6 +143,7 @@ PairwiseTensors siglip_loss(at::Tensor image, at::Tensor text, OptionalTensor ta
           .scale = {logit_scale_tensor, logit_scale, false},
           .similarity = similarity,
           .options = {number("siglip_loss", "logit_bias", logit_bias_tensor, logit_bias)},
+          .option = logit_bias_tensor,
           .names = {.query = "image", .key = "text", .scale = "logit_scale"}};
 }
 

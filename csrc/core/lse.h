@@ -97,7 +97,20 @@ FASTLOSS_HOST_DEVICE LseState<T> lse_of_span(const T* __restrict similarity,
   return {max, sum};
 }
 
-// The same, and similarity[j] becomes exp(score_j − max) · factor[j]. With the row's log-sum-exp
+// The same of scores that are similarities.
+template <class T>
+FASTLOSS_HOST_DEVICE LseState<T> lse_of_span(const T* __restrict score, int64_t count) {
+  T max = -math::kInfinity<T>;
+#pragma omp simd reduction(max : max)
+  for (int64_t j = 0; j < count; ++j) max = score[j] > max ? score[j] : max;
+  const T reference = LseState<T>::shift(max);
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < count; ++j) sum += math::exp_up_to_0(score[j] - reference);
+  return {max, sum};
+}
+
+// The first, and similarity[j] becomes exp(score_j − max) · factor[j]. With the row's log-sum-exp
 // known later, one multiplication by probability(max) makes it the probability: one exp an
 // element for loss and gradient together.
 template <class T>
@@ -117,10 +130,6 @@ FASTLOSS_HOST_DEVICE LseState<T> weigh_span(T* __restrict similarity, const T* _
 
 // Longest span that the column loops below take.
 constexpr int64_t kMaxColumns = 256;
-
-// The bias of scores that are similarities.
-template <class T>
-constexpr T kNoBias[kMaxColumns] = {};
 
 // Merges the columns of a tile, tile[r][j] with r < rows, into states[j].lse, j < cols. Columns
 // advance side by side: all loops run along the rows as they lie in memory.

@@ -37,4 +37,19 @@ std::vector<at::Tensor> batch_hard_backward(const at::Tensor& grad_loss, const a
                                             const ChosenTripletTensors& tensors,
                                             const std::vector<bool>& wanted);
 
+#if defined(FASTLOSS_CUDA)
+// The same on the device (cuda/batch_hard_torch.cpp).
+namespace device {
+
+ChosenTripletResult batch_hard_forward(const ChosenTripletTensors& tensors,
+                                       const at::Tensor& labels,
+                                       const std::optional<at::Tensor>& ref_labels,
+                                       int64_t workspace);
+std::vector<at::Tensor> batch_hard_backward(const at::Tensor& grad_loss, const at::Tensor& chosen,
+                                            const ChosenTripletTensors& tensors,
+                                            const std::vector<bool>& wanted);
+
+}  // namespace device
+#endif
+
 }  // namespace fastloss

@@ -36,7 +36,8 @@ struct PairwiseTensors {
   ScaleArgument scale{};
   std::string similarity = "dot";
   double margin = 0;
-  std::vector<double> options{};  // the functor's own
+  std::vector<double> options{};       // the functor's own
+  std::optional<at::Tensor> option{};  // the first of them, where it lies on the device
   int64_t workspace = 0;
   PairwiseNames names{};
 };
@@ -73,21 +74,56 @@ auto with_stored_type(at::ScalarType dtype, const Work& work) {
   return work(float{});  // the guard refuses other dtypes
 }
 
+#if defined(FASTLOSS_CUDA)
+// The same on the device, defined for every registered loss (cuda/pairwise_torch.cpp).
+namespace device {
+
+template <template <class> class Loss>
+PairwiseResult pairwise_forward(const std::string& name, const PairwiseTensors& tensors,
+                                const std::string& reduction, const Wanted& wanted);
+template <template <class> class Loss>
+PairwiseGradientTensors pairwise_backward(const std::string& name, const PairwiseTensors& tensors,
+                                          const at::Tensor& rows, const at::Tensor& grad_loss,
+                                          const Wanted& wanted);
+at::Tensor pairwise_negatives_gradient(const at::Tensor& query, const at::Tensor& negatives,
+                                       const at::Tensor& own, const at::Tensor& scale);
+at::Tensor scaled_gradient(const at::Tensor& gradient, const at::Tensor& scale,
+                           at::ScalarType dtype);
+
+}  // namespace device
+#endif
+
 template <template <class> class Loss>
 PairwiseResult pairwise_forward(const std::string& name, const PairwiseTensors& tensors,
                                 const std::string& reduction, const Wanted& wanted) {
-  return with_stored_type(tensors.query.scalar_type(), [&](auto stored) {
-    return pairwise_forward_as<Loss, decltype(stored)>(name, tensors, reduction, wanted);
-  });
+#if defined(FASTLOSS_CUDA)
+  if (on_device(tensors.query)) {
+    return device::pairwise_forward<Loss>(name, tensors, reduction, wanted);
+  }
+#endif
+  if constexpr (!kEmulated) {
+    return with_stored_type(tensors.query.scalar_type(), [&](auto stored) {
+      return pairwise_forward_as<Loss, decltype(stored)>(name, tensors, reduction, wanted);
+    });
+  }
+  fail(name, "no engine for this device");
 }
 
 template <template <class> class Loss>
 PairwiseGradientTensors pairwise_backward(const std::string& name, const PairwiseTensors& tensors,
                                           const at::Tensor& rows, const at::Tensor& grad_loss,
                                           const Wanted& wanted) {
-  return with_stored_type(tensors.query.scalar_type(), [&](auto stored) {
-    return pairwise_backward_as<Loss, decltype(stored)>(name, tensors, rows, grad_loss, wanted);
-  });
+#if defined(FASTLOSS_CUDA)
+  if (on_device(tensors.query)) {
+    return device::pairwise_backward<Loss>(name, tensors, rows, grad_loss, wanted);
+  }
+#endif
+  if constexpr (!kEmulated) {
+    return with_stored_type(tensors.query.scalar_type(), [&](auto stored) {
+      return pairwise_backward_as<Loss, decltype(stored)>(name, tensors, rows, grad_loss, wanted);
+    });
+  }
+  fail(name, "no engine for this device");
 }
 
 // ∂L/∂negatives from a row's coefficients `own` (see PairwiseGradients), times the scalar `scale`.

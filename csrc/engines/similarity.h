@@ -23,7 +23,7 @@ namespace fastloss {
 
 enum class Similarity { kDot, kCosine, kEuclidean, kSquaredEuclidean };
 
-inline bool is_distance(Similarity similarity) {
+FASTLOSS_HOST_DEVICE bool is_distance(Similarity similarity) {
   return similarity == Similarity::kEuclidean || similarity == Similarity::kSquaredEuclidean;
 }
 

@@ -65,6 +65,32 @@ struct BatchHardTripletLoss {
     return state;
   }
 
+  // The scores [begin, end) of kCount, of candidates that are not the row, in loops whose length is
+  // known: on a device scores are in registers, which have no addresses.
+  template <int kCount>
+  FASTLOSS_HOST_DEVICE State push_part(const T* s, int64_t row, int64_t column, int begin,
+                                       int end) const {
+    const int32_t mine = label[row];
+    T least = math::kInfinity<T>, largest = -math::kInfinity<T>;
+    int positive = -1, negative = -1;
+#pragma unroll
+    for (int j = kCount - 1; j >= 0; --j) {
+      const T z = s[j];
+      const bool there = (j >= begin) & (j < end), same = label[column + j] == mine,
+                 is_nan = z != z;
+      const bool farther = there & same & (is_nan | (z <= least));
+      const bool nearer = there & !same & (is_nan | (z >= largest));
+      least = farther ? z : least;
+      positive = farther ? j : positive;
+      largest = nearer ? z : largest;
+      negative = nearer ? j : negative;
+    }
+    State state;
+    if (positive >= 0) state.positive = {-least, column + positive};
+    if (negative >= 0) state.negative = {largest, column + negative};
+    return state;
+  }
+
   // Merges the scores tile[r][j], r < rows, into states[j], j < cols.
   FASTLOSS_HOST_DEVICE void push_columns(const T* __restrict tile, int64_t stride, int64_t rows,
                                          int64_t cols, int64_t row, int64_t column,

@@ -24,9 +24,9 @@ struct NtXent : InfoNce<T> {
     return {{T(0), options[0] != 0}};
   }
 
-  FASTLOSS_HOST_DEVICE State push(const T* s, int64_t /*row*/, int64_t column,
-                                  int64_t count) const {
-    return InfoNce<T>::push(s, kNoBias<T>, column, count);
+  FASTLOSS_HOST_DEVICE static State push(const T* s, int64_t /*row*/, int64_t /*column*/,
+                                         int64_t count) {
+    return {lse_of_span(s, count), {}};
   }
 
   // Merges the scores tile[r][j], r < rows, into states[j], j < cols.

@@ -61,6 +61,26 @@ struct PairwiseContrastiveLoss {
     return {static_cast<double>(sum)};
   }
 
+  // One pair, the later candidate given: its value and its derivative by the score.
+  FASTLOSS_HOST_DEVICE Element<T> of_pair(T s, int64_t row, int64_t column) const {
+    const Element<T> of = loss.at(origin - s, label[column] == label[row]);
+    return {of.value, -of.derivative};
+  }
+
+  // The scores [begin, end) of kCount, in loops whose length is known: on a device scores are in
+  // registers, which have no addresses.
+  template <int kCount>
+  FASTLOSS_HOST_DEVICE State push_part(const T* s, int64_t row, int64_t column, int begin,
+                                       int end) const {
+    T sum = 0;
+#pragma unroll
+    for (int j = 0; j < kCount; ++j) {
+      const T value = of_pair(s[j], row, column + j).value;
+      sum += (j >= begin) & (j < end) ? value : T(0);
+    }
+    return {static_cast<double>(sum)};
+  }
+
   // The pairs of a tile are their rows'.
   FASTLOSS_HOST_DEVICE static void push_columns(const T*, int64_t, int64_t, int64_t, int64_t,
                                                 int64_t, State*) {}

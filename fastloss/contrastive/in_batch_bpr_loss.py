@@ -49,7 +49,7 @@ def in_batch_bpr_loss(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value; fewer keys than queries; negative weights;
             tensors without a defined gradient that require one. The message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors in a build without CUDA kernels.
 
     Notes:
         Without a pair (one key, all ids alike, weights of 0) the loss is 0 with zero gradients. A

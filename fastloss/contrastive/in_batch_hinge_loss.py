@@ -53,7 +53,7 @@ def in_batch_hinge_loss(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value; fewer keys than queries; negative weights;
             tensors without a defined gradient that require one. The message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors in a build without CUDA kernels.
 
     Notes:
         At the kink, and where the margin is kept, a pair has gradient 0. Without a pair (one key,

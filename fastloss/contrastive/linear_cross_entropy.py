@@ -54,7 +54,7 @@ def linear_cross_entropy(
         TypeError: an argument of the wrong type or dtype, class probabilities as target.
         ValueError: a wrong shape, device or value; target out of range; negative weight; a weight
             that requires grad. The message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors in a build without CUDA kernels.
 
     Notes:
         Values are those of ``cross_entropy(linear(input, linear_weight, linear_bias), target, …)``

@@ -59,7 +59,7 @@ def nt_xent(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value, negative weights, weights that require grad. The
             message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors in a build without CUDA kernels.
         NotImplementedError: group is not None.
 
     Notes:

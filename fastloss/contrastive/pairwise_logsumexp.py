@@ -48,7 +48,7 @@ def pairwise_logsumexp(
     Raises:
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value. The message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors in a build without CUDA kernels.
 
     Notes:
         The sum of no terms (no keys, every key removed) is −inf with zero gradients. A NaN row

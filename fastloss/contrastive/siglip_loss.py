@@ -60,7 +60,7 @@ def siglip_loss(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value; target out of range; negative weights; tensors
             without a defined gradient that require one. The message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors in a build without CUDA kernels.
         NotImplementedError: group is not None.
 
     Notes:

@@ -60,7 +60,7 @@ def sup_con(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value, one of ref_embeddings and ref_labels without the
             other, negative weights, weights that require grad. The message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors in a build without CUDA kernels.
         NotImplementedError: group is not None.
 
     Notes:

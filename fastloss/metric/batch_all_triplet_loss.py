@@ -58,7 +58,7 @@ def batch_all_triplet_loss(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value, one of ref_embeddings and ref_labels alone. The
             message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors (this loss has no CUDA kernels).
 
     Notes:
         Without a triplet — one class, classes of one, no row — the loss is 0 with zero gradients,

@@ -62,7 +62,7 @@ def batch_hard_triplet_loss(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value, one of ref_embeddings and ref_labels without the
             other. The message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors in a build without CUDA kernels.
 
     Notes:
         Without an anchor the loss is 0 with zero gradients. Of rows at equal distance, as the

@@ -60,7 +60,7 @@ def contrastive_loss(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value; a label other than 0 and 1; labels that require
             grad. The message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors (this loss has no CUDA kernels).
 
     Notes:
         Without pairs the loss is 0 with zero gradients. A NaN in a row gives NaN. Gradients are 0

@@ -64,7 +64,7 @@ def pairwise_contrastive_loss(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value, one of ref_embeddings and ref_labels without the
             other. The message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors in a build without CUDA kernels.
 
     Notes:
         Without a pair the loss is 0 with zero gradients. A NaN in a row gives NaN. Gradients are 0

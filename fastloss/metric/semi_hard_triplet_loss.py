@@ -52,7 +52,7 @@ def semi_hard_triplet_loss(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value, one of ref_embeddings and ref_labels alone. The
             message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors (this loss has no CUDA kernels).
 
     Notes:
         The choice of a negative is a constant in differentiation; of equally near ones it is that

@@ -59,7 +59,7 @@ def triplet_margin_loss(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value; negative weights; weights that require grad. The
             message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors (this loss has no CUDA kernels).
 
     Notes:
         Without anchors or negatives the loss is 0 with zero gradients. An anchor of weight 0 takes

@@ -62,7 +62,7 @@ def triplet_statistics(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value, one of ref_embeddings and ref_labels alone. The
             message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors (this loss has no CUDA kernels).
 
     Notes:
         Counts are exact, beyond 2³¹ too. A NaN in a row makes the means NaN; of the counts only

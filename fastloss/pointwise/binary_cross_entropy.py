@@ -41,7 +41,7 @@ def binary_cross_entropy(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value; a probability outside [0, 1]; a negative
             weight; a target or weight that requires grad. The message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors (this loss has no CUDA kernels).
 
     Notes:
         Values and gradients are torch's: a logarithm never falls below −100, the denominator of the

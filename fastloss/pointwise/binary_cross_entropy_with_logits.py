@@ -44,7 +44,7 @@ def binary_cross_entropy_with_logits(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value; a negative weight; a target or weight that
             requires grad. The message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors (this loss has no CUDA kernels).
 
     Notes:
         Values are torch's; an empty input gives 0 (torch: NaN), 16-bit input a float32 loss. An

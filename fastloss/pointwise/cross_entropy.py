@@ -51,7 +51,7 @@ def cross_entropy(
         ValueError: a wrong shape, device or value; a class out of range; a probability outside
             [0, 1] (above 1 by more than a rounding); a negative weight; a target or weight that
             requires grad. The message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors (this loss has no CUDA kernels).
 
     Notes:
         Values are torch's, with these exceptions: if all rows are ignored, or their weights sum to

@@ -47,7 +47,7 @@ def kl_div_with_logits(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value; a probability outside [0, 1] (above 1 by more
             than a rounding); a target that requires grad. The message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors (this loss has no CUDA kernels).
 
     Notes:
         "forward" has the values of ``kl_div(log_softmax(input, -1), target, reduction=…)``, but

@@ -45,7 +45,7 @@ def bpr_loss(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape or device; negative weights; weights that require grad. The
             message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors (this loss has no CUDA kernels).
 
     Notes:
         Rows without a pair count nothing; when no pair is left the loss is 0 with zero gradients. A

@@ -38,7 +38,7 @@ def hinge_loss(
         ValueError: a wrong shape or device; a label other than −1 and +1 (labels 0 and 1 are mapped
             by ``2 * labels - 1``); negative weights; labels or weights that require grad. The
             message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors (this loss has no CUDA kernels).
 
     Notes:
         The gradient at the kink, y s = 1, is 0. Without an item, or with weights that sum to 0, the

@@ -55,7 +55,7 @@ def listnet_loss(
         ValueError: a wrong shape, device or value, negative labels or weights, offsets that do not
             ascend from 0 to t, both `where` and `offsets`; labels or weights that require grad. The
             message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors (this loss has no CUDA kernels).
 
     Notes:
         A list whose P are all 0 gives 0 and counts in the mean; a list without an item gives 0 and

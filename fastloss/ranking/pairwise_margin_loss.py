@@ -45,7 +45,7 @@ def pairwise_margin_loss(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value; a negative margin; negative weights; weights
             that require grad. The message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors (this loss has no CUDA kernels).
 
     Notes:
         The gradient at the kink is 0. Rows without a pair count nothing; when no pair is left the

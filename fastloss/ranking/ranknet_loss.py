@@ -67,7 +67,7 @@ def ranknet_loss(
         ValueError: a wrong shape, device or value, negative labels or weights, offsets that do not
             ascend from 0 to t, both `where` and `offsets`; labels or weights that require grad. The
             message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors (this loss has no CUDA kernels).
 
     Notes:
         With list weights the mean is Σ w_b P_b / Σ w_b C_b, P_b the sum and C_b the number of

@@ -49,7 +49,7 @@ def sampled_softmax_loss(
         TypeError: an argument of the wrong type or dtype.
         ValueError: a wrong shape, device or value; negative weights; weights or log_q that require
             grad. The message names the argument.
-        RuntimeError: CUDA tensors (this build has no CUDA kernels).
+        RuntimeError: CUDA tensors (this loss has no CUDA kernels).
 
     Notes:
         A row whose negatives are all left out has loss 0 and counts. A row of weight 0 takes no

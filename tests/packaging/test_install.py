@@ -94,7 +94,7 @@ def sdist(workplace):
     """The source distribution, made from a copy so that the tree stays as it is."""
     copy = workplace / "copy"
     made_here = shutil.ignore_patterns(
-        *(".git", ".venv", "build", "dist", "*.egg-info", "*.so", "__pycache__", ".*_cache")
+        *(".git", ".venv*", "build", "dist", "*.egg-info", "*.so", "__pycache__", ".*_cache")
     )
     shutil.copytree(ROOT, copy, ignore=made_here)
     code = "import sys; sys.path.insert(0, '_build'); import backend; backend.build_sdist('dist')"
@@ -137,7 +137,13 @@ def test_sdist_has_every_source_file(sdist):
             made = path.suffix in {".so", ".pyc"} or "__pycache__" in path.parts
             if path.is_file() and not made and "results" not in path.parts:
                 assert path.relative_to(ROOT).as_posix() in packed
-    assert {"Makefile", "CMakeLists.txt", "LICENSE", "compile_flags.txt"} <= packed
+    assert {
+        "Makefile",
+        "CMakeLists.txt",
+        "LICENSE",
+        "compile_flags.txt",
+        "cuda_flags.txt",
+    } <= packed
     assert not [name for name in packed if name.endswith((".so", ".pyc"))]
 
 

@@ -1,0 +1,10 @@
+// The pairwise losses of float64 tensors on the device.
+#include "cuda/pairwise_run.cuh"
+
+namespace fastloss::device {
+
+#define FASTLOSS_INSTANTIATE(stem, Functor) \
+  FASTLOSS_INSTANTIATE_PAIRWISE_CUDA(double, double, Functor)
+FASTLOSS_PAIRWISE_LOSSES(FASTLOSS_INSTANTIATE)
+
+}  // namespace fastloss::device

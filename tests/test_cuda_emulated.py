@@ -1,0 +1,166 @@
+"""The losses of embeddings on an emulated CUDA device, held against the references within the
+budget of the kernels for the CPU."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import fastloss
+from accuracy import DTYPES, HALVES, Judge, assert_close
+from case import generator, run
+from cases import CASES
+
+sys.path.insert(0, str(Path(__file__).parent / "emulator"))
+import extension
+
+NAMES = (
+    "clip_loss",
+    "in_batch_bpr_loss",
+    "in_batch_hinge_loss",
+    "info_nce",
+    "linear_cross_entropy",
+    "pairwise_logsumexp",
+    "siglip_loss",
+)
+EMBEDDINGS = [case for case in CASES if case.name in NAMES]
+# Of every similarity the call with most options, in which kernels differ most.
+FEW_KINDS = ("all", "ids all", "ignoring all", "smoothing all")
+VARIANTS = [
+    pytest.param(case, variant, marks=[] if variant.kind in FEW_KINDS else [pytest.mark.deep])
+    for case in EMBEDDINGS
+    for variant in case.variants
+]
+EDGES = [(case, edge) for case in EMBEDDINGS for edge in case.edges]
+
+
+class JudgeOf16Bits(Judge):
+    """On the device the derivatives of 16-bit operands are rounded to 16 bits themselves, for its
+    matrix units, before they are multiplied and added up. Terms that cancel in one row of a gradient
+    do not in another: beside the rounding when it is stored, each entry may be off by a unit in the
+    last place of the largest of all."""
+
+    def storage_unit(self, exact, dtype):
+        units = super().storage_unit(exact, dtype)
+        return units + units.amax() if isinstance(units, torch.Tensor) else units
+
+
+@pytest.fixture(scope="module")
+def emulated():
+    return extension.module()
+
+
+@pytest.fixture(autouse=True)
+def _on_device(emulated):
+    with extension.on_emulated_device(emulated):
+        yield
+
+
+def judge(case, variant, size, reduction, kind=Judge, **options):
+    return kind(
+        case, lambda dtype: case.arguments(variant, size, dtype, reduction=reduction), **options
+    )
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize(("case", "variant"), VARIANTS, ids=str)
+def test_every_variant(case, variant, reduction):
+    judged = judge(case, variant, case.sizes[0], reduction)
+    judged.accept(case.function)
+    judged.accept_loss(case.function)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize(("case", "variant"), VARIANTS, ids=str)
+def test_16_bits(case, variant, reduction):
+    for size in (case.sizes[0], case.sizes[1].resized(d=34)):
+        judged = judge(case, variant, size, reduction, JudgeOf16Bits, dtypes=HALVES)
+        judged.accept(case.function)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("case", EMBEDDINGS, ids=str)
+def test_every_size(case):
+    """In the default workspace, and in one that cuts rows and columns."""
+    for size in case.sizes:
+        terms = 1.0 if size.is_trivial else 0.0
+        for variant in case.few_variants:
+            for workspace in (1 << 26, 1 << 14):
+                for reduction in ("sum", "none"):
+                    with fastloss.workspace_limit(workspace):
+                        judge(case, variant, size, reduction, terms=terms).accept(case.function)
+
+
+@pytest.mark.parametrize("reduction", ["none", pytest.param("mean", marks=pytest.mark.deep)])
+@pytest.mark.parametrize(("case", "edge"), EDGES, ids=str)
+def test_edge(case, edge, reduction):
+    judged = Judge(
+        case, lambda dtype: case.reduced(edge.arguments(dtype), reduction), terms=edge.terms
+    )
+    judged.accept_loss(case.function)
+    for dtype in DTYPES:
+        result = run(case.function, judged.arguments[dtype], judged.wrt)
+        if not edge.gradients:
+            result.gradients.clear()
+        judged.accept_result(result, dtype)
+
+
+@pytest.mark.parametrize("case", EMBEDDINGS, ids=str)
+def test_a_nan_poisons_its_own_row_only(case):
+    arguments = case.arguments(case.variants[0], case.small, reduction="none")
+    clean = run(case.function, arguments).loss
+    arguments[case.operands[0]][1, 0] = torch.nan
+    rows = run(case.function, arguments).loss
+    keep = torch.arange(len(rows)) != 1
+    assert rows[1].isnan()
+    if case.rows_are_independent:
+        assert torch.equal(rows[keep], clean[keep])
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("case", EMBEDDINGS, ids=str)
+def test_the_same_bits_whatever_the_order_of_threads(case, order, emulated):
+    arguments = case.arguments(case.variants[0], case.small, torch.float32)
+    names = case.may_require_grad(arguments)
+    results = []
+    for seed in (0, order):
+        emulated.seed(seed)
+        results.append(run(case.function, arguments, names))
+    assert torch.equal(results[0].loss, results[1].loss)
+    for name in names:
+        assert torch.equal(results[0].gradients[name], results[1].gradients[name])
+
+
+def test_what_the_cpu_refuses_is_nan():
+    """Reading a value would wait for the device: nothing is read out of range, and it shows."""
+    query, key = torch.randn(5, 3, generator=generator(0)), torch.randn(7, 3)
+    target = torch.tensor([0, 1, 7, 2, -1])
+    rows = fastloss.info_nce(query, key, target=target, reduction="none")
+    assert torch.equal(rows.isnan(), torch.tensor([False, False, True, False, True]))
+    assert fastloss.info_nce(query, key, target=target).isnan()
+    weights = torch.tensor([1.0, -1.0, 0.5, 0.0, 2.0])
+    rows = fastloss.info_nce(query, key, weights=weights, reduction="none")
+    assert torch.equal(rows.isnan(), weights < 0)
+    assert fastloss.info_nce(query, key, temperature=torch.tensor(-1.0)).isnan()
+    ignoring = torch.tensor([0, -100, 3, 8, 6])
+    rows = fastloss.linear_cross_entropy(query, key, ignoring, reduction="none")
+    assert torch.equal(rows.isnan(), ignoring == 8)
+    assert rows[1] == 0
+
+
+def test_an_ignored_row_may_hold_anything():
+    query = torch.randn(4, 3, generator=generator(0))
+    key = torch.randn(6, 3, generator=generator(1))
+    target = torch.tensor([2, -100, 5, 0])
+    results = []
+    for value in (0.0, torch.nan):
+        query[1] = value
+        leaves = {"input": query, "linear_weight": key, "target": target}
+        results.append(run(fastloss.linear_cross_entropy, leaves, ("input", "linear_weight")))
+    assert_close(results[1].loss, results[0].loss)
+    for name in ("input", "linear_weight"):
+        assert torch.equal(results[1].gradients[name], results[0].gradients[name])
+    assert not results[1].gradients["input"][1].any()
