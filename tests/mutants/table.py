@@ -114,6 +114,18 @@ MUTANTS = (
         "return -scale",
     ),
     (
+        "squared distances of a span half as steep",
+        SIMILARITY,
+        "span[j] = 2 * scale * (factor",
+        "span[j] = scale * (factor",
+    ),
+    (
+        "slope of the roots of a span at zero",
+        SIMILARITY,
+        "const bool none = (span[j] == T(0)) | (slope == T(0));",
+        "const bool none = slope == T(0);",
+    ),
+    (
         "close pairs not recomputed",
         SIMILARITY,
         "close |= expanded < kDirectDistance<T> * norms ? 1 : 0;",
