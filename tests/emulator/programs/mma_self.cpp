@@ -1,5 +1,7 @@
 // States of one set against itself, and of the others beside it, by the tensor-core kernels: every
 // loss and stored type against float64. Each score is made once and serves both of its rows.
+//
+// quick: plain
 #include <algorithm>
 
 #include "losses/batch_hard_triplet_loss.h"
