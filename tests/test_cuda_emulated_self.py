@@ -51,6 +51,7 @@ def test_every_variant(case, variant, reduction):
     judge(case, variant, case.sizes[0], reduction).accept(case.function)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("case", ONE_SET, ids=str)
 def test_every_size(case):
     """In a workspace that holds a few tiles of the larger sizes."""
@@ -76,7 +77,10 @@ def test_every_edge(case):
             judged.accept_loss(case.function)
             for dtype, arguments in judged.arguments.items():
                 result = run(case.function, arguments, judged.wrt)
-                if not edge.gradients:
+                # The library may round the products of equal rows apart: which one is chosen is
+                # then open.
+                chooses = case.name == "batch_hard_triplet_loss" and "all rows equal" in edge.name
+                if not edge.gradients or chooses:
                     result.gradients.clear()
                 judged.accept_result(result, dtype)
 
