@@ -1,9 +1,8 @@
 """CUDA kernels run on the CPU (tests/emulator): every program in every build, without a report.
 
-`make test` runs the plain build, and the others of what says so; `make test-deep` the rest.
+`make test` runs what a program says is quick; `make test-deep` the rest.
 """
 
-import functools
 import re
 import shutil
 import subprocess
@@ -20,15 +19,14 @@ SOURCES = {source.stem: source for source in emulator.sources()}
 SANITIZERS = ("address", "thread")
 
 
-@functools.cache
-def deep_builds(name):
-    """Builds for `make test-deep` only: the sanitizers, unless a line of the program says which."""
-    says = re.search(r"^// deep: ([\w ]+)$", SOURCES[name].read_text(), re.MULTILINE)
-    return set(says[1].split()) if says else set(SANITIZERS)
+def quick_builds(name):
+    """Builds for `make test`: those that a line of the program names. Most take minutes."""
+    says = re.search(r"^// quick: ([\w ]+)$", SOURCES[name].read_text(), re.MULTILINE)
+    return set(says[1].split()) if says else set()
 
 
 RUNS = [
-    pytest.param(name, build, marks=[pytest.mark.deep] if build in deep_builds(name) else [])
+    pytest.param(name, build, marks=[] if build in quick_builds(name) else [pytest.mark.deep])
     for name in sorted(SOURCES.keys() - {"faults"})
     for build in ("plain", *SANITIZERS)
 ]

@@ -7,9 +7,9 @@
 #include <ATen/ops/empty.h>
 
 #include <cmath>
+#include <deque>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "cuda/pairwise_run.h"
 #include "cuda/runtime_torch.h"
@@ -108,7 +108,7 @@ class HeldOnDevice {
     return (known ? tensor : tensor.to(at::kDouble)).contiguous();
   }
 
-  std::vector<at::Tensor> keep_;
+  std::deque<at::Tensor> keep_;  // references stay good
 };
 
 }  // namespace fastloss::device

@@ -36,6 +36,8 @@ void tile_coefficients(const Products<S> products, const Coefficients<W> chunk, 
   using Sums = device::RowSums<typename Rule::State, float>;
   using ColumnSums = device::ColumnSums<float>;
   constexpr int kCount = device::kSpan;
+  // Of losses of one pass, the moment is in the state.
+  constexpr bool kMoments = !Rule::kWithState;
   FASTLOSS_SHARED(unsigned char, memory, kSharedBytes);
   const int64_t row = chunk.row + device::block().x * kTile;
   const int64_t column = chunk.col + device::block().y * kTile;
@@ -72,7 +74,7 @@ void tile_coefficients(const Products<S> products, const Coefficients<W> chunk, 
 #pragma unroll
         for (int j = 0; j < kCount; ++j) bias[j] = scores.bias(at + j);
         rule.span(of, z, bias, column + at, dscore, sums.state);
-        if (with_moment) {
+        if (kMoments && with_moment) {
           float moment = 0;
 #pragma unroll
           for (int j = 0; j < kCount; ++j) {
@@ -88,7 +90,7 @@ void tile_coefficients(const Products<S> products, const Coefficients<W> chunk, 
           const float off = products.scale.get() * margin;
           const float own_bias = mask.bias != nullptr ? mask.bias[of_row.target] : 0.0f;
           const float dtarget = rule.target(of, mine, met - off + own_bias, of_row.target);
-          if (with_moment) sums.moment += static_cast<double>(dtarget * (met - off));
+          if (kMoments && with_moment) sums.moment += static_cast<double>(dtarget * (met - off));
 #pragma unroll
           for (int j = 0; j < kCount; ++j) {
             if (column + at + j != of_row.target) continue;

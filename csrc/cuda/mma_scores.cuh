@@ -36,15 +36,14 @@ struct PairwiseMask {
 
   // What a thread keeps of its row.
   struct OfRow {
-    int64_t row, target, group;
+    int64_t row, target;
     float target_score;
     bool ignored;
   };
   FASTLOSS_DEVICE OfRow of(int64_t row, int64_t n) const {
     const int64_t given = row < n ? target[row] : device::kNoTarget;
     const int64_t at = given < m ? given : device::kNoTarget;
-    return {row, at, group != nullptr && at >= 0 ? group[at] : -1,
-            target_score != nullptr && row < n ? target_score[row] : 0.0f,
+    return {row, at, target_score != nullptr && row < n ? target_score[row] : 0.0f,
             given == device::kIgnoredRow};
   }
 
@@ -67,9 +66,10 @@ struct PairwiseMask {
   FASTLOSS_DEVICE void mask_group(const OfRow& of, int64_t column, int inside,
                                   float (&z)[kCount]) const {
     if (group == nullptr || of.target < 0) return;
+    const int64_t own = group[of.target];
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
-      if (j < inside && group[column + j] == of.group) z[j] = -math::kInfinity<float>;
+      if (j < inside && group[column + j] == own) z[j] = -math::kInfinity<float>;
     }
   }
   FASTLOSS_DEVICE void apply(const OfRow& of, int64_t column, int inside, float (&z)[kSpan]) const {

@@ -39,6 +39,7 @@ struct SelfSums {
 
 constexpr int kSelfWarps = kSelfThreads / kWarp;
 constexpr int64_t kSelfStrip = kWarp * kSpan;
+static_assert(kSelfStrip <= kSelfPad, "lanes past the last column read labels too");
 constexpr SelfPartition kSelfSumParts{kSelfStrip, kSelfStrip};
 
 // Rows field by field.

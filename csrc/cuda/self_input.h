@@ -10,7 +10,7 @@
 namespace fastloss::device {
 
 // Labels of a functor are read past the last candidate, by less than this.
-constexpr int64_t kSelfPad = 64;
+constexpr int64_t kSelfPad = 128;
 
 // S is the stored type, T the accumulation type.
 template <class S, class T>

@@ -22,9 +22,11 @@ void run(device::Grid grid, int threads, Kernel kernel, const void* parameters);
 void check_parameter(const void* parameter, size_t size);
 
 template <class Parameter>
-void check_parameter(Parameter parameter) {
+void check_parameter([[maybe_unused]] Parameter parameter) {
+#if __has_builtin(__builtin_clear_padding)
   __builtin_clear_padding(&parameter);  // it may hold half of an old address
   check_parameter(&parameter, sizeof parameter);
+#endif
 }
 
 // Another order of threads and blocks.

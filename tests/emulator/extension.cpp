@@ -1,6 +1,7 @@
 // The losses whose device is the CPU: the bindings of fastloss._C, their CUDA engines and kernels,
 // and the emulator beneath, as the Python module fastloss_emulated.
 #include "bindings/bindings.h"
+#include "cuda/engine_choice.h"
 #include "cuda/launch.h"
 
 PYBIND11_MODULE(fastloss_emulated, module) {
@@ -8,4 +9,8 @@ PYBIND11_MODULE(fastloss_emulated, module) {
   fastloss::bind_self_losses(module);
   fastloss::bind_chosen_losses(module);
   module.def("seed", &fastloss::emulator::seed);
+  module.def("set_cuda_engine", [](const std::string& name) {
+    using fastloss::cuda::Engine;
+    fastloss::cuda::engine_choice() = name == "mma" ? Engine::kMma : Engine::kAuto;
+  });
 }

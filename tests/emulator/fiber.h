@@ -19,8 +19,8 @@ class Fiber {
  private:
   friend class Host;
   friend void switch_to(Fiber& from, Fiber& to);
-  struct Host_ {};
-  explicit Fiber(Host_);
+  struct Calling {};
+  explicit Fiber(Calling);
 
   void* context_ = nullptr;  // where it was left
   void* race_detector_ = nullptr;
@@ -34,7 +34,7 @@ class Fiber {
 // The calling thread, as a fiber to come back to.
 class Host : public Fiber {
  public:
-  Host() : Fiber(Host_{}) {}
+  Host() : Fiber(Calling{}) {}
 };
 
 // From the running fiber to another. No order between the two follows from it.

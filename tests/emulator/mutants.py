@@ -138,6 +138,7 @@ MUTANTS = (
         "((chunk ^ (row >> 1 & 3)) * kChunk)",
         "((chunk ^ (row >> 2 & 3)) * kChunk)",
         ("mma_layout",),
+        ("plain",),
     ),
     Mutant(
         "scores of a column conflict",
@@ -145,6 +146,7 @@ MUTANTS = (
         "const int turn = row % 4 * 2 + row / 4 % 2;",
         "const int turn = row % 4 * 2;",
         ("mma_layout",),
+        ("plain",),
     ),
     Mutant(
         "scores are read before all are there",

@@ -396,8 +396,11 @@ class Run {
     const emulator::Uploaded<T> one(runtime_, {T(1)});
     device::negatives_gradient<S, T>(runtime_, p_.n, p_.h, p_.d, query_.data(), negatives_.data(),
                                      out.own.data(), one.data(), made.data());
-    for (int64_t i = 0; i < made.size(); ++i) {
-      out.negatives.data()[i] = static_cast<T>(made.data()[i]);
+    {
+      const emulator::DeviceAccess access;
+      for (int64_t i = 0; i < made.size(); ++i) {
+        out.negatives.data()[i] = static_cast<T>(made.data()[i]);
+      }
     }
     sizes("negatives", out.negatives, expected.negatives, expected, true);
   }
@@ -440,8 +443,10 @@ class Run {
   void numbers(const char* what, const device::Buffer<T>& got, const std::vector<double>& expected,
                const std::vector<double>& size, const std::vector<double>& more, const Exact& all) {
     const double eps = (sizeof(T) == 8 ? 0x1p-52 : 0x1p-23) * (16 + 2 * all.reach);
+    const std::vector<T> values =
+        emulator::download(got.data(), static_cast<int64_t>(expected.size()));
     for (size_t i = 0; i < expected.size(); ++i) {
-      const double value = static_cast<double>(got.data()[i]);
+      const double value = static_cast<double>(values[i]);
       if (std::isnan(value) && std::isnan(expected[i])) continue;
       if (value == expected[i]) continue;
       const double allowance = eps * size[i] + more[i] + 1e-36;

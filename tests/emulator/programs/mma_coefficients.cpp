@@ -258,9 +258,10 @@ class Check {
         mma::fill_coefficients<S, W, Rule>(
             runtime, products, {chunk.data(), stride, row, height, col, width}, rule, mask, kMargin,
             {unit}, true, sums.data(), column_sums.data());
+        const std::vector<W> made = emulator::download(chunk);
         for (int64_t r = 0; r < height; ++r) {
           for (int64_t j = 0; j < width; ++j) {
-            out[(row + r) * c.m + col + j] = chunk.data()[r * stride + j];
+            out[(row + r) * c.m + col + j] = made[r * stride + j];
           }
         }
       }
@@ -303,7 +304,8 @@ class Check {
     const double many = slack * 0.05 * static_cast<double>(c.m + c.n);
     for (int64_t i = 0; i < c.n; ++i) {
       if (target[i] == device::kIgnoredRow) continue;
-      if (!close(sums[i].moment, moment[i], slack * (size[i] + 0.1) + many * c.scale)) {
+      if (!OnePass<Narrow> &&
+          !close(sums[i].moment, moment[i], slack * (size[i] + 0.1) + many * c.scale)) {
         fail(name + ": moment of row " + std::to_string(i) + " is " +
              std::to_string(sums[i].moment) + ", not " + std::to_string(moment[i]));
       }

@@ -1,5 +1,7 @@
 // The tensor-core kernels' shared memory by its address functions (csrc/cuda/mma_layout.h): bank
 // conflicts of every access, sectors of device memory, and that every place is used exactly once.
+//
+// quick: plain
 #include "cuda/mma_layout.h"
 
 #include <cstdio>

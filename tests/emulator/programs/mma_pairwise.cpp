@@ -135,11 +135,14 @@ void check(const char* loss_name, const char* type, const Case& c) {
         runtime, products, functor, mask, false, c.bytes, row_states.data(), column_states.data());
     const auto finished = [&](const Uploaded<State>& states,
                               std::vector<typename Loss<float>::Row>& out) {
+      const auto here = Loss<float>::make(options.data(), c.weights ? weight.data() : nullptr);
+      const std::vector<State> made = emulator::download(states);
+      const std::vector<float> targets = emulator::download(met);
       out.clear();
       for (int64_t i = 0; i < states.size(); ++i) {
         const int64_t t = i < c.n ? target[i] : -1;
-        const float s = t < 0 ? -INFINITY : met.data()[i] + (c.bias ? bias[t] : 0.0f);
-        out.push_back(loss.finish(states.data()[i], s, t));
+        const float s = t < 0 ? -INFINITY : targets[i] + (c.bias ? bias[t] : 0.0f);
+        out.push_back(here.finish(made[i], s, t));
       }
     };
     finished(row_states, rows);

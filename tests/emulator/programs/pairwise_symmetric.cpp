@@ -1,4 +1,6 @@
 // The symmetric loss of rows and of columns on the device, against its definition.
+//
+// quick: plain
 #include "pairwise_case.h"
 
 using namespace fastloss;

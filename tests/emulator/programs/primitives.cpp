@@ -1,7 +1,7 @@
 // The emulator's primitives against definitions written another way round: which lane and register
 // hold the element of a matrix (figures of the PTX ISA), not which element a lane's register holds.
 //
-// deep: none
+// quick: plain address thread
 #include <cmath>
 #include <cstring>
 #include <limits>

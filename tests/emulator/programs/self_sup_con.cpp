@@ -1,4 +1,6 @@
 // SupCon on the device, against its definition.
+//
+// quick: plain
 #include "losses/sup_con.h"
 #include "self_case.h"
 
