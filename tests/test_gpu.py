@@ -214,8 +214,8 @@ def test_second_device(case):
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize(("case", "variant"), FEW, ids=str)
 def test_peak_bytes(case, variant, reduction, engine):
-    """The bound of the CPU, a copy of the operands (docs/cuda.md), and a MiB for the rounding of each
-    allocation."""
+    """The bound of the CPU, a copy of the operands (docs/cuda.md), and a MiB for the rounding of
+    each allocation."""
     if case.memory_bound is None:
         pytest.skip("no bound is documented")
     arguments = case.arguments(variant, case.large, torch.float32, reduction=reduction)
