@@ -39,9 +39,9 @@ EDGES = [(case, edge) for case in EMBEDDINGS for edge in case.edges]
 
 class JudgeOf16Bits(Judge):
     """On the device the derivatives of 16-bit operands are rounded to 16 bits themselves, for its
-    matrix units, before they are multiplied and added up. Terms that cancel in one row of a gradient
-    do not in another: beside the rounding when it is stored, each entry may be off by a unit in the
-    last place of the largest of all."""
+    matrix units, before they are multiplied and added up. Terms that cancel in one row of a
+    gradient do not in another: beside the rounding when it is stored, each entry may be off by a
+    unit in the last place of the largest of all."""
 
     def storage_unit(self, exact, dtype):
         units = super().storage_unit(exact, dtype)

@@ -73,7 +73,8 @@ def library(root: Path = build.ROOT) -> Path:
 
 def module() -> ModuleType:
     spec = importlib.util.spec_from_file_location(NAME, library())
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     result = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(result)
     return result
