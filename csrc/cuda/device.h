@@ -1,8 +1,8 @@
-// What a kernel asks of the machine, one name each: threads, shared memory, barriers, exchanges in a
-// warp, copies past the registers, matrix fragments. Kernels use these names only, so that the same
-// source runs on a GPU and, thread by thread, on the CPU: with FASTLOSS_EMULATOR defined, the
-// implementation is tests/emulator/emulator.h instead of the CUDA one below. Callers of kernels that
-// no CUDA compiler sees get the constants only.
+// What a kernel asks of the machine, one name each: threads, shared memory, barriers, exchanges in
+// a warp, copies past the registers, matrix fragments. Kernels use these names only, so that the
+// same source runs on a GPU and, thread by thread, on the CPU: with FASTLOSS_EMULATOR defined, the
+// implementation is tests/emulator/emulator.h instead of the CUDA one below. Callers of kernels
+// that no CUDA compiler sees get the constants only.
 //
 // Blocks have one dimension of threads, a multiple of 32. Deterministic by what is not here: there
 // are no atomics. A fragment's layout is that of the PTX ISA for the instruction named.
@@ -42,8 +42,8 @@ struct TF32 {};
 
 // Memory of the block: `name` points to `count` values of a type that needs no destructor. Their
 // first values are arbitrary.
-#define FASTLOSS_SHARED(type, name, count)                                          \
-  __shared__ __align__(16) unsigned char name##_bytes[sizeof(type) * (count)];      \
+#define FASTLOSS_SHARED(type, name, count)                                     \
+  __shared__ __align__(16) unsigned char name##_bytes[sizeof(type) * (count)]; \
   type* const name = reinterpret_cast<type*>(name##_bytes)
 
 namespace fastloss::device {
@@ -103,10 +103,10 @@ __device__ __forceinline__ uint32_t ballot(bool condition) {
 // Starts the copy of 16 bytes to shared memory, both addresses multiples of 16, of which the first
 // `bytes` (0 … 16) are read and the rest is 0. Done after wait_copies and a barrier.
 __device__ __forceinline__ void copy_async(void* shared, const void* global, int bytes) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
-                   detail::shared_address(shared)),
-               "l"(__cvta_generic_to_global(global)), "r"(bytes)
-               : "memory");
+  asm volatile(
+      "cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(detail::shared_address(shared)),
+      "l"(__cvta_generic_to_global(global)), "r"(bytes)
+      : "memory");
 }
 // Ends a group of copies of this thread (it may be empty) …
 __device__ __forceinline__ void commit_copies() {
@@ -118,8 +118,8 @@ __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
-// ldmatrix.x4: four 8 × 8 matrices of 16-bit values. Lane l gives the address of row l % 8 of matrix
-// l / 8 (16 bytes, aligned); out[i] is its part of matrix i. All 32 lanes take part.
+// ldmatrix.x4: four 8 × 8 matrices of 16-bit values. Lane l gives the address of row l % 8 of
+// matrix l / 8 (16 bytes, aligned); out[i] is its part of matrix i. All 32 lanes take part.
 __device__ __forceinline__ void load_matrices(uint32_t (&out)[4], const void* shared) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
@@ -133,14 +133,14 @@ template <class In>
 __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4],
                                          const uint32_t (&b)[2]);
 
-#define FASTLOSS_MMA(In, shape)                                                                \
-  template <>                                                                                  \
-  __device__ __forceinline__ void multiply<In>(float (&c)[4], const uint32_t (&a)[4],          \
-                                               const uint32_t (&b)[2]) {                       \
-    asm volatile("mma.sync.aligned." shape                                                     \
-                 " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"            \
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                              \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));          \
+#define FASTLOSS_MMA(In, shape)                                                       \
+  template <>                                                                         \
+  __device__ __forceinline__ void multiply<In>(float (&c)[4], const uint32_t (&a)[4], \
+                                               const uint32_t (&b)[2]) {              \
+    asm volatile("mma.sync.aligned." shape                                            \
+                 " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"   \
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                     \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1])); \
   }
 FASTLOSS_MMA(BFloat16, "m16n8k16.row.col.f32.bf16.bf16.f32")
 FASTLOSS_MMA(Float16, "m16n8k16.row.col.f32.f16.f16.f32")

@@ -10,9 +10,7 @@ namespace fastloss::device {
 
 // A functor that takes columns as well makes a symmetric loss.
 template <class Loss>
-constexpr bool kSymmetric = requires {
-  &Loss::push_columns;
-};
+constexpr bool kSymmetric = requires { &Loss::push_columns; };
 
 template <template <class> class Loss, class S, class T>
 void run_forward(Runtime& runtime, const PairwiseOnDevice<S, T>& input,

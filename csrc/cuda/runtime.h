@@ -31,11 +31,10 @@ class Runtime {
   // out again to what comes later on the queue.
   virtual void* allocate(int64_t bytes) = 0;
   virtual void free(void* memory) noexcept = 0;
-  // out = a · b + keep · out, keep 0 or 1, of double operands in double, of all others in float: out
-  // has the rows of a, the columns of b, and `stride` values from row to row. a and b are of one
-  // type. With keep = 0 nothing of out is read.
-  virtual void multiply(const Matrix& a, const Matrix& b, void* out, int64_t stride,
-                        bool keep) = 0;
+  // out = a · b + keep · out, keep 0 or 1, of double operands in double, of all others in float:
+  // out has the rows of a, the columns of b, and `stride` values from row to row. a and b are of
+  // one type. With keep = 0 nothing of out is read.
+  virtual void multiply(const Matrix& a, const Matrix& b, void* out, int64_t stride, bool keep) = 0;
   // Matrix products so far, in multiplications of numbers: for tests.
   virtual int64_t multiply_adds() const = 0;
 };

@@ -53,8 +53,8 @@ std::vector<int64_t> chosen_by_definition(const Set& set) {
   return chosen;
 }
 
-// Products of whole coordinates are exact, with many ties. Distances are taken around a mean that is
-// not whole: there are none.
+// Products of whole coordinates are exact, with many ties. Distances are taken around a mean that
+// is not whole: there are none.
 Set any_set(int64_t n, int64_t k, Similarity similarity, int64_t d = 3) {
   Set set = random_set(n, k, k == 0, similarity, 1, 0, d);
   for (double& x : set.x) x = is_distance(similarity) ? x : std::round(2 * x);

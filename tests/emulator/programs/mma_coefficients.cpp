@@ -27,9 +27,7 @@ struct Case {
 constexpr float kMargin = 0.125f;
 
 template <class Loss>
-constexpr bool kSymmetric = requires {
-  &Loss::push_columns;
-};
+constexpr bool kSymmetric = requires { &Loss::push_columns; };
 
 template <class Loss, class T>
 struct RuleOf {

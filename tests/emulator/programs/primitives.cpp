@@ -383,7 +383,9 @@ void test_memory() {
   {
     const Buffer<double> a(runtime, 10);
     CHECK(runtime.bytes_live() == 80);
-    { const Buffer<float> b(runtime, 100); }
+    {
+      const Buffer<float> b(runtime, 100);
+    }
     const Buffer<float> empty(runtime, 0);
     CHECK(runtime.bytes_live() == 80 && runtime.bytes_peak() == 480);
     CHECK(reinterpret_cast<uintptr_t>(a.data()) % 256 == 0);
