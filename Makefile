@@ -6,6 +6,7 @@
 #   make metric      metric learning on MNIST digits, one loss after the other
 #   make test        C++ and Python tests
 #   make test-deep   the tests that take minutes
+#   make test-cuda   proofs of the CUDA kernels that take tens of minutes, without a GPU
 #   make cuda-build  build with CUDA kernels and import, in .venv-cuda (needs nvcc, no GPU)
 #   make bench       benchmarks; options by ARGS, as in: make bench ARGS=--quick
 #   make lint        ruff, clang-format, mypy
@@ -30,7 +31,7 @@ export MPLCONFIGDIR ?= $(CURDIR)/.venv/cache/matplotlib
 python := .venv/bin/python
 environment = sh _build/preflight.sh && $(PYTHON) _build/environment.py
 
-.PHONY: demo modes simclr metric test cpp-test py-test test-deep cuda-build bench lint docs lock clean
+.PHONY: demo modes simclr metric test cpp-test py-test test-deep test-cuda cuda-build bench lint docs lock clean
 
 demo:
 	@$(environment) demo
@@ -62,8 +63,12 @@ py-test:
 	$(python) -m pytest -q -n 2 $(ARGS)
 
 test-deep:
-	@$(environment) test bench docs demo cuda
+	@$(environment) test bench docs demo
 	$(python) -m pytest -q -m deep $(ARGS)
+
+test-cuda:
+	@$(environment) test bench cuda
+	$(python) -m pytest -q -m cuda_deep $(ARGS)
 
 # Beside .venv: its torch is another one.
 cuda-build:

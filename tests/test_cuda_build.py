@@ -21,7 +21,7 @@ import cuda_races
 from cuda_binaries import ARCHITECTURES, BUDGET, FIGURES, ROOT, SOURCES
 
 pytestmark = [
-    pytest.mark.deep,
+    pytest.mark.cuda_deep,
     pytest.mark.skipif(not SOURCES, reason="not in the source tree"),
 ]
 needs_tools = pytest.mark.skipif(bool(cuda_binaries.missing()), reason=cuda_binaries.missing())

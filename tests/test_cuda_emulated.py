@@ -30,7 +30,7 @@ EMBEDDINGS = [case for case in CASES if case.name in NAMES]
 # Of every similarity the call with most options, in which kernels differ most.
 FEW_KINDS = ("all", "ids all", "ignoring all", "smoothing all")
 VARIANTS = [
-    pytest.param(case, variant, marks=[] if variant.kind in FEW_KINDS else [pytest.mark.deep])
+    pytest.param(case, variant, marks=[] if variant.kind in FEW_KINDS else [pytest.mark.cuda_deep])
     for case in EMBEDDINGS
     for variant in case.variants
 ]
@@ -81,7 +81,7 @@ def test_16_bits(case, variant, reduction):
         judged.accept(case.function)
 
 
-@pytest.mark.deep
+@pytest.mark.cuda_deep
 @pytest.mark.parametrize("case", EMBEDDINGS, ids=str)
 def test_every_size(case):
     """In the default workspace, and in one that cuts rows and columns."""
@@ -94,7 +94,7 @@ def test_every_size(case):
                         judge(case, variant, size, reduction, terms=terms).accept(case.function)
 
 
-@pytest.mark.parametrize("reduction", ["none", pytest.param("mean", marks=pytest.mark.deep)])
+@pytest.mark.parametrize("reduction", ["none", pytest.param("mean", marks=pytest.mark.cuda_deep)])
 @pytest.mark.parametrize(("case", "edge"), EDGES, ids=str)
 def test_edge(case, edge, reduction):
     judged = Judge(

@@ -22,7 +22,7 @@ NAMES = ("batch_hard_triplet_loss", "nt_xent", "pairwise_contrastive_loss", "sup
 ONE_SET = [case for case in CASES if case.name in NAMES]
 FEW_KINDS = ("all", "decoupled all", "references", "softplus", "sharp")
 VARIANTS = [
-    pytest.param(case, variant, marks=[] if variant.kind in FEW_KINDS else [pytest.mark.deep])
+    pytest.param(case, variant, marks=[] if variant.kind in FEW_KINDS else [pytest.mark.cuda_deep])
     for case in ONE_SET
     for variant in case.variants
 ]
@@ -51,7 +51,7 @@ def test_every_variant(case, variant, reduction):
     judge(case, variant, case.sizes[0], reduction).accept(case.function)
 
 
-@pytest.mark.deep
+@pytest.mark.cuda_deep
 @pytest.mark.parametrize("case", ONE_SET, ids=str)
 def test_every_size(case):
     """In a workspace that holds a few tiles of the larger sizes."""

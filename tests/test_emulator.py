@@ -1,6 +1,6 @@
 """CUDA kernels run on the CPU (tests/emulator): every program in every build, without a report.
 
-`make test` runs what a program says is quick; `make test-deep` the rest.
+`make test` runs what a program says is quick; `make test-cuda` the rest.
 """
 
 import re
@@ -26,7 +26,7 @@ def quick_builds(name):
 
 
 RUNS = [
-    pytest.param(name, build, marks=[] if build in quick_builds(name) else [pytest.mark.deep])
+    pytest.param(name, build, marks=[] if build in quick_builds(name) else [pytest.mark.cuda_deep])
     for name in sorted(SOURCES.keys() - {"faults"})
     for build in ("plain", *SANITIZERS)
 ]
@@ -46,7 +46,7 @@ def test_program(name, build):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.deep
+@pytest.mark.cuda_deep
 @pytest.mark.parametrize("name", sorted(SOURCES.keys() - {"faults"}))
 def test_order_is_free(name):
     """Threads and blocks in another order: the same bits."""
@@ -77,7 +77,7 @@ def test_faults(build):
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.deep
+@pytest.mark.cuda_deep
 @pytest.mark.skipif(shutil.which("gcov") is None, reason="no gcov")
 def test_coverage():
     """The programs run at least 95 % of the lines of each file with kernels."""
