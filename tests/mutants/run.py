@@ -28,7 +28,10 @@ from table import MUTANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("csrc", "fastloss", "_build", "tests")
-FILES = ("setup.py", "pyproject.toml", "compile_flags.txt", "README.md", "LICENSE")
+FILES = (
+    *("setup.py", "pyproject.toml", "compile_flags.txt", "cuda_flags.txt"),
+    *("README.md", "LICENSE"),
+)
 WORKERS = 2
 
 # Seconds rather than minutes, and every layer of the tests.
