@@ -64,7 +64,7 @@ py-test:
 
 test-deep:
 	@$(environment) test bench docs demo
-	$(python) -m pytest -q -m "deep and not cuda_deep" $(ARGS)
+	$(python) -m pytest -q -m deep $(ARGS)
 
 test-cuda:
 	@$(environment) test bench cuda

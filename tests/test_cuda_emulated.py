@@ -17,7 +17,7 @@ from cases import CASES
 sys.path.insert(0, str(Path(__file__).parent / "emulator"))
 import extension
 
-pytestmark = pytest.mark.deep  # the module is compiled for minutes
+pytestmark = pytest.mark.cuda_deep  # the module is compiled for minutes
 NAMES = (
     "clip_loss",
     "in_batch_bpr_loss",

@@ -18,7 +18,7 @@ from test_cuda_emulated import JudgeOf16Bits
 sys.path.insert(0, str(Path(__file__).parent / "emulator"))
 import extension
 
-pytestmark = pytest.mark.deep  # the module is compiled for minutes
+pytestmark = pytest.mark.cuda_deep  # the module is compiled for minutes
 NAMES = ("batch_hard_triplet_loss", "nt_xent", "pairwise_contrastive_loss", "sup_con")
 ONE_SET = [case for case in CASES if case.name in NAMES]
 FEW_KINDS = ("all", "decoupled all", "references", "softplus", "sharp")

@@ -54,7 +54,7 @@ def nothing(monkeypatch, cuda_toolkit, tmp_path):
         return None if str(program).startswith("/usr/local/cuda") else which(program, path=path)
 
     monkeypatch.setattr(cuda_toolkit.shutil, "which", elsewhere)
-    return {"PATH": str(tmp_path / "empty")}
+    return {"PATH": str(tmp_path / "empty"), "FASTLOSS_CUDA": "auto"}
 
 
 def test_cpu_torch(cuda_toolkit, nothing):
@@ -112,22 +112,23 @@ def test_unknown_value(cuda_toolkit, nothing, value):
         cuda_toolkit.decide(nothing | {"FASTLOSS_CUDA": value}, *CPU_TORCH)
 
 
-@pytest.mark.parametrize("value", [None, "", "auto", "1"])
+@pytest.mark.parametrize("value", ["auto", "1"])
 def test_found(cuda_toolkit, nothing, tmp_path, value):
     """Another minor version will do; nvcc on the PATH may be a link into the toolkit's folder."""
     home = make_toolkit(tmp_path / "cuda-13.2", version="13.2")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "nvcc").symlink_to(home / "bin" / "nvcc")
     environ = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
-    environ |= {} if value is None else {"FASTLOSS_CUDA": value}
+    environ["FASTLOSS_CUDA"] = value
     toolkit, reason = cuda_toolkit.decide(environ, *CUDA_TORCH)
     assert reason == ""
     assert toolkit.version == "13.2"
     assert toolkit.home == str(home)
 
 
-def test_off_where_all_is_there(cuda_toolkit, nothing, tmp_path):
-    environ = nothing | {"CUDA_HOME": str(make_toolkit(tmp_path / "cuda")), "FASTLOSS_CUDA": "0"}
+@pytest.mark.parametrize("value", ["", "0"])
+def test_off_where_all_is_there(cuda_toolkit, nothing, tmp_path, value):
+    environ = nothing | {"CUDA_HOME": str(make_toolkit(tmp_path / "cuda")), "FASTLOSS_CUDA": value}
     assert cuda_toolkit.decide(environ, *CUDA_TORCH) == (None, "FASTLOSS_CUDA=0")
 
 
