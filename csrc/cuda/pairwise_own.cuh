@@ -63,8 +63,8 @@ void own_states(DeviceLoss<Loss> functor, const T* z, int64_t n, int64_t h,
   if (lane() == 0) states[row] = state;
 }
 
-// z becomes w, a row's sums take what its own negatives add, and `own`, if wanted, the form in
-// which their gradients are returned, but for what all gradients are multiplied by.
+// z becomes w, a row's sums, if wanted, take what its own negatives add, and `own`, if wanted, the
+// form in which their gradients are returned, but for what all gradients are multiplied by.
 template <class Loss, class S, class T = typename Loss::Value>
 FASTLOSS_KERNEL(kBlock, 4)
 void own_coefficients(Scores<S, T> scores, RowRule<Loss> rule, int64_t h, T* z, const T* norm,
@@ -95,7 +95,7 @@ void own_coefficients(Scores<S, T> scores, RowRule<Loss> rule, int64_t h, T* z, 
     }
   }
   moment = warp_sum(moment);
-  if (lane() == 0) sums[row].moment += moment;
+  if (lane() == 0 && sums != nullptr) sums[row].moment += moment;
 }
 
 // Adds w · (own negatives) to the query gradient, which is times `unit`, and multiplies `own`.
