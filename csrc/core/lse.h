@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "core/math.h"
+#include "core/simd.h"
 
 namespace fastloss {
 
@@ -74,49 +75,45 @@ struct Normaliser {
   }
 };
 
-template <class T>
-FASTLOSS_HOST_DEVICE T span_max(const T* similarity, const T* bias, int64_t count) {
+// Largest of score(j), j < count.
+template <class T, class Score>
+FASTLOSS_HOST_DEVICE T max_of_scores(int64_t count, const Score& score) {
   T max = -math::kInfinity<T>;
 #pragma omp simd reduction(max : max)
   for (int64_t j = 0; j < count; ++j) {
-    const T score = similarity[j] + bias[j];
-    max = score > max ? score : max;
+    const T s = score(j);
+    max = s > max ? s : max;
   }
   return max;
+}
+
+// State of score(j), j < count.
+template <class T, class Score>
+FASTLOSS_HOST_DEVICE LseState<T> lse_of_scores(int64_t count, const Score& score) {
+  const T max = max_of_scores<T>(count, score);
+  const T reference = LseState<T>::shift(max);
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < count; ++j) sum += math::exp_up_to_0(score(j) - reference);
+  return {max, sum};
 }
 
 // State of the scores similarity[j] + bias[j].
 template <class T>
 FASTLOSS_HOST_DEVICE LseState<T> lse_of_span(const T* __restrict similarity,
                                              const T* __restrict bias, int64_t count) {
-  const T max = span_max(similarity, bias, count);
-  const T reference = LseState<T>::shift(max);
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < count; ++j) sum += math::exp_up_to_0(similarity[j] + bias[j] - reference);
-  return {max, sum};
+  return lse_of_scores<T>(count,
+                          [=](int64_t j) FASTLOSS_SIMD_LOOP { return similarity[j] + bias[j]; });
 }
 
-// The same of scores that are similarities.
-template <class T>
-FASTLOSS_HOST_DEVICE LseState<T> lse_of_span(const T* __restrict score, int64_t count) {
-  T max = -math::kInfinity<T>;
-#pragma omp simd reduction(max : max)
-  for (int64_t j = 0; j < count; ++j) max = score[j] > max ? score[j] : max;
-  const T reference = LseState<T>::shift(max);
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < count; ++j) sum += math::exp_up_to_0(score[j] - reference);
-  return {max, sum};
-}
-
-// The first, and similarity[j] becomes exp(score_j − max) · factor[j]. With the row's log-sum-exp
+// The same, and similarity[j] becomes exp(score_j − max) · factor[j]. With the row's log-sum-exp
 // known later, one multiplication by probability(max) makes it the probability: one exp an
 // element for loss and gradient together.
 template <class T>
 FASTLOSS_HOST_DEVICE LseState<T> weigh_span(T* __restrict similarity, const T* __restrict bias,
                                             const T* __restrict factor, int64_t count) {
-  const T max = span_max(similarity, bias, count);
+  const T max = max_of_scores<T>(
+      count, [=](int64_t j) FASTLOSS_SIMD_LOOP { return similarity[j] + bias[j]; });
   const T reference = LseState<T>::shift(max);
   T sum = 0;
 #pragma omp simd reduction(+ : sum)

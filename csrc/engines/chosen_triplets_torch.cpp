@@ -153,11 +153,10 @@ ChosenTripletResult batch_hard_forward(const ChosenTripletTensors& tensors,
                                        const at::Tensor& labels,
                                        const std::optional<at::Tensor>& ref_labels,
                                        int64_t workspace) {
-#if defined(FASTLOSS_CUDA)
-  if (on_device(tensors.embeddings)) {
-    return device::batch_hard_forward(tensors, labels, ref_labels, workspace);
+  if constexpr (kCuda) {
+    if (on_device(tensors.embeddings))
+      return device::batch_hard_forward(tensors, labels, ref_labels, workspace);
   }
-#endif
   return with_stored_type(tensors.embeddings.scalar_type(), [&](auto stored) {
     using S = decltype(stored);
     using T = typename Stored<S>::Accumulated;
@@ -169,11 +168,10 @@ ChosenTripletResult batch_hard_forward(const ChosenTripletTensors& tensors,
 std::vector<at::Tensor> batch_hard_backward(const at::Tensor& grad_loss, const at::Tensor& chosen,
                                             const ChosenTripletTensors& tensors,
                                             const std::vector<bool>& wanted) {
-#if defined(FASTLOSS_CUDA)
-  if (on_device(tensors.embeddings)) {
-    return device::batch_hard_backward(grad_loss, chosen, tensors, wanted);
+  if constexpr (kCuda) {
+    if (on_device(tensors.embeddings))
+      return device::batch_hard_backward(grad_loss, chosen, tensors, wanted);
   }
-#endif
   if (wanted.size() != 2) fail(kName, "wanted must have 2 entries");
   if (wanted[1] && !tensors.ref_embeddings) {
     fail(kName, "ref_embeddings must be given for their gradient");

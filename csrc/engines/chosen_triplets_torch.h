@@ -37,7 +37,6 @@ std::vector<at::Tensor> batch_hard_backward(const at::Tensor& grad_loss, const a
                                             const ChosenTripletTensors& tensors,
                                             const std::vector<bool>& wanted);
 
-#if defined(FASTLOSS_CUDA)
 // The same on the device (cuda/batch_hard_torch.cpp).
 namespace device {
 
@@ -50,6 +49,5 @@ std::vector<at::Tensor> batch_hard_backward(const at::Tensor& grad_loss, const a
                                             const std::vector<bool>& wanted);
 
 }  // namespace device
-#endif
 
 }  // namespace fastloss

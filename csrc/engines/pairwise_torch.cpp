@@ -13,9 +13,9 @@ namespace fastloss {
 
 at::Tensor pairwise_negatives_gradient(const at::Tensor& query, const at::Tensor& negatives,
                                        const at::Tensor& own, const at::Tensor& scale) {
-#if defined(FASTLOSS_CUDA)
-  if (on_device(query)) return device::pairwise_negatives_gradient(query, negatives, own, scale);
-#endif
+  if constexpr (kCuda) {
+    if (on_device(query)) return device::pairwise_negatives_gradient(query, negatives, own, scale);
+  }
   const auto dtype = query.scalar_type();
   const int64_t n = query.size(0), d = query.size(1), h = negatives.size(1);
   const std::string name = "negatives_gradient";
@@ -52,9 +52,9 @@ at::Tensor pairwise_negatives_gradient(const at::Tensor& query, const at::Tensor
 
 at::Tensor scaled_gradient(const at::Tensor& gradient, const at::Tensor& scale,
                            at::ScalarType dtype) {
-#if defined(FASTLOSS_CUDA)
-  if (on_device(gradient)) return device::scaled_gradient(gradient, scale, dtype);
-#endif
+  if constexpr (kCuda) {
+    if (on_device(gradient)) return device::scaled_gradient(gradient, scale, dtype);
+  }
   const std::string name = "scaled_gradient";
   if (dtype != at::kBFloat16 && dtype != at::kHalf) fail(name, "dtype must be a 16-bit one");
   const at::Tensor in = guarded(name, "gradient", gradient, at::kFloat, gradient.sizes());

@@ -74,7 +74,6 @@ auto with_stored_type(at::ScalarType dtype, const Work& work) {
   return work(float{});  // the guard refuses other dtypes
 }
 
-#if defined(FASTLOSS_CUDA)
 // The same on the device, defined for every registered loss (cuda/pairwise_torch.cpp).
 namespace device {
 
@@ -91,16 +90,14 @@ at::Tensor scaled_gradient(const at::Tensor& gradient, const at::Tensor& scale,
                            at::ScalarType dtype);
 
 }  // namespace device
-#endif
 
 template <template <class> class Loss>
 PairwiseResult pairwise_forward(const std::string& name, const PairwiseTensors& tensors,
                                 const std::string& reduction, const Wanted& wanted) {
-#if defined(FASTLOSS_CUDA)
-  if (on_device(tensors.query)) {
-    return device::pairwise_forward<Loss>(name, tensors, reduction, wanted);
+  if constexpr (kCuda) {
+    if (on_device(tensors.query))
+      return device::pairwise_forward<Loss>(name, tensors, reduction, wanted);
   }
-#endif
   if constexpr (!kEmulated) {
     return with_stored_type(tensors.query.scalar_type(), [&](auto stored) {
       return pairwise_forward_as<Loss, decltype(stored)>(name, tensors, reduction, wanted);
@@ -113,11 +110,10 @@ template <template <class> class Loss>
 PairwiseGradientTensors pairwise_backward(const std::string& name, const PairwiseTensors& tensors,
                                           const at::Tensor& rows, const at::Tensor& grad_loss,
                                           const Wanted& wanted) {
-#if defined(FASTLOSS_CUDA)
-  if (on_device(tensors.query)) {
-    return device::pairwise_backward<Loss>(name, tensors, rows, grad_loss, wanted);
+  if constexpr (kCuda) {
+    if (on_device(tensors.query))
+      return device::pairwise_backward<Loss>(name, tensors, rows, grad_loss, wanted);
   }
-#endif
   if constexpr (!kEmulated) {
     return with_stored_type(tensors.query.scalar_type(), [&](auto stored) {
       return pairwise_backward_as<Loss, decltype(stored)>(name, tensors, rows, grad_loss, wanted);

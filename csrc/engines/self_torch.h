@@ -54,7 +54,6 @@ SelfGradientTensors self_backward_as(const std::string& name, const SelfTensors&
                                      const at::Tensor& rows, const at::Tensor& grad_loss,
                                      const Wanted& wanted);
 
-#if defined(FASTLOSS_CUDA)
 // The same on the device, defined for every registered loss (cuda/self_torch.cpp).
 namespace device {
 
@@ -67,16 +66,14 @@ SelfGradientTensors self_backward(const std::string& name, const SelfTensors& te
                                   const Wanted& wanted);
 
 }  // namespace device
-#endif
 
 template <template <class> class Loss>
 SelfResult self_forward(const std::string& name, const SelfTensors& tensors,
                         const std::string& reduction, const Wanted& wanted) {
-#if defined(FASTLOSS_CUDA)
-  if (on_device(tensors.rows)) {
-    return device::self_forward<Loss>(name, tensors, reduction, wanted);
+  if constexpr (kCuda) {
+    if (on_device(tensors.rows))
+      return device::self_forward<Loss>(name, tensors, reduction, wanted);
   }
-#endif
   if constexpr (!kEmulated) {
     return with_stored_type(tensors.rows.scalar_type(), [&](auto stored) {
       return self_forward_as<Loss, decltype(stored)>(name, tensors, reduction, wanted);
@@ -89,11 +86,10 @@ template <template <class> class Loss>
 SelfGradientTensors self_backward(const std::string& name, const SelfTensors& tensors,
                                   const at::Tensor& rows, const at::Tensor& grad_loss,
                                   const Wanted& wanted) {
-#if defined(FASTLOSS_CUDA)
-  if (on_device(tensors.rows)) {
-    return device::self_backward<Loss>(name, tensors, rows, grad_loss, wanted);
+  if constexpr (kCuda) {
+    if (on_device(tensors.rows))
+      return device::self_backward<Loss>(name, tensors, rows, grad_loss, wanted);
   }
-#endif
   if constexpr (!kEmulated) {
     return with_stored_type(tensors.rows.scalar_type(), [&](auto stored) {
       return self_backward_as<Loss, decltype(stored)>(name, tensors, rows, grad_loss, wanted);

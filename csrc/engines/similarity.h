@@ -78,19 +78,31 @@ FASTLOSS_HOST_DEVICE bool similarities_of_span(Similarity kind, T scale, T row,
   return false;
 }
 
+// Coefficient of a squared distance.
+template <class T>
+FASTLOSS_HOST_DEVICE T squared_coefficient(T scale, T dscore) {
+  return 2 * scale * dscore;
+}
+
+// Coefficient of a distance z = −scale · √D, 0 at D = 0. A division whatever the values are: only
+// then is a loop of it vector code.
+template <class T>
+FASTLOSS_HOST_DEVICE T root_coefficient(T scale, T z, T dscore) {
+  const bool none = (z == T(0)) | (dscore == T(0));
+  const T quotient = -scale * scale * dscore / (none ? T(1) : z);
+  return none ? T(0) : quotient;
+}
+
 // Coefficient w of one pair from ∂L/∂z. `col` is the inverse norm of the column (1 for dot).
 template <class T>
 FASTLOSS_HOST_DEVICE T coefficient(Similarity kind, T scale, T z, T col, T dscore) {
-  if (kind == Similarity::kSquaredEuclidean) return 2 * scale * dscore;
-  if (kind == Similarity::kEuclidean) {
-    return z == T(0) || dscore == T(0) ? T(0) : -scale * scale * dscore / z;
-  }
+  if (kind == Similarity::kSquaredEuclidean) return squared_coefficient(scale, dscore);
+  if (kind == Similarity::kEuclidean) return root_coefficient(scale, z, dscore);
   return dscore * col;
 }
 
-// Similarities to coefficients of distances, in place, from factor · dscore; returns their sum. A
-// loop of its own for each distance, with a division whatever the elements are: only then is it
-// vector code.
+// Similarities to coefficients of distances, in place, from factor · dscore; returns their sum.
+// Each distance has a loop of its own.
 template <class T>
 FASTLOSS_HOST_DEVICE T coefficients_of_distances(Similarity kind, T scale, T factor,
                                                  const T* __restrict dscore, T* __restrict span,
@@ -99,18 +111,14 @@ FASTLOSS_HOST_DEVICE T coefficients_of_distances(Similarity kind, T scale, T fac
   if (kind == Similarity::kSquaredEuclidean) {
 #pragma omp simd reduction(+ : sum)
     for (int64_t j = 0; j < count; ++j) {
-      span[j] = 2 * scale * (factor * dscore[j]);
+      span[j] = squared_coefficient(scale, factor * dscore[j]);
       sum += span[j];
     }
     return sum;
   }
-  const T square = -scale * scale;
 #pragma omp simd reduction(+ : sum)
   for (int64_t j = 0; j < count; ++j) {
-    const T slope = factor * dscore[j];
-    const bool none = (span[j] == T(0)) | (slope == T(0));
-    const T quotient = square * slope / (none ? T(1) : span[j]);
-    span[j] = none ? T(0) : quotient;
+    span[j] = root_coefficient(scale, span[j], factor * dscore[j]);
     sum += span[j];
   }
   return sum;

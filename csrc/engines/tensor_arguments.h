@@ -27,19 +27,22 @@ struct Stored<Float16> {
   using Accumulated = float;
 };
 
-// In builds with CUDA: whether the engines of the device (cuda/) work on a tensor. In the build
-// whose device is the CPU (tests/emulator) there are no others.
+// Whether this build has the engines of the device (cuda/). In the build whose device is the CPU
+// (tests/emulator) there are no others.
+#if defined(FASTLOSS_CUDA)
+constexpr bool kCuda = true;
+#else
+constexpr bool kCuda = false;
+#endif
 #if defined(FASTLOSS_EMULATOR)
 constexpr bool kEmulated = true;
 #else
 constexpr bool kEmulated = false;
 #endif
-inline bool on_device([[maybe_unused]] const at::Tensor& tensor) {
-#if defined(FASTLOSS_CUDA)
-  return kEmulated ? tensor.is_cpu() : tensor.is_cuda();
-#else
-  return false;
-#endif
+
+// Whether they work on a tensor.
+inline bool on_device(const at::Tensor& tensor) {
+  return kCuda && (kEmulated ? tensor.is_cpu() : tensor.is_cuda());
 }
 
 [[noreturn]] inline void fail(const std::string& name, const std::string& what) {

@@ -73,7 +73,7 @@ struct BatchHardTripletLoss {
     const int32_t mine = label[row];
     T least = math::kInfinity<T>, largest = -math::kInfinity<T>;
     int positive = -1, negative = -1;
-#pragma unroll
+    FASTLOSS_UNROLL
     for (int j = kCount - 1; j >= 0; --j) {
       const T z = s[j];
       const bool there = (j >= begin) & (j < end), same = label[column + j] == mine,

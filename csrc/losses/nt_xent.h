@@ -26,7 +26,7 @@ struct NtXent : InfoNce<T> {
 
   FASTLOSS_HOST_DEVICE static State push(const T* s, int64_t /*row*/, int64_t /*column*/,
                                          int64_t count) {
-    return {lse_of_span(s, count), {}};
+    return {lse_of_scores<T>(count, [=](int64_t j) FASTLOSS_SIMD_LOOP { return s[j]; }), {}};
   }
 
   // Merges the scores tile[r][j], r < rows, into states[j], j < cols.

@@ -73,7 +73,7 @@ struct PairwiseContrastiveLoss {
   FASTLOSS_HOST_DEVICE State push_part(const T* s, int64_t row, int64_t column, int begin,
                                        int end) const {
     T sum = 0;
-#pragma unroll
+    FASTLOSS_UNROLL
     for (int j = 0; j < kCount; ++j) {
       const T value = of_pair(s[j], row, column + j).value;
       sum += (j >= begin) & (j < end) ? value : T(0);

@@ -15,10 +15,7 @@ namespace fastloss {
 
 template <class T>
 FASTLOSS_HOST_DEVICE T max_of(const T* __restrict z, int64_t count) {
-  T max = -math::kInfinity<T>;
-#pragma omp simd reduction(max : max)
-  for (int64_t j = 0; j < count; ++j) max = z[j] > max ? z[j] : max;
-  return max;
+  return max_of_scores<T>(count, [=](int64_t j) FASTLOSS_SIMD_LOOP { return z[j]; });
 }
 
 // Σ exp(z_c − max); the maximum, which is a logit, and differences of maxima are exact in T.

@@ -110,20 +110,14 @@ MUTANTS = (
     (
         "slope of the root at zero",
         SIMILARITY,
-        "return z == T(0) || dscore == T(0) ? T(0) : -scale",
-        "return -scale",
+        "const bool none = (z == T(0)) | (dscore == T(0));",
+        "const bool none = dscore == T(0);",
     ),
     (
-        "squared distances of a span half as steep",
+        "factor left out of the coefficients of a span",
         SIMILARITY,
-        "span[j] = 2 * scale * (factor",
-        "span[j] = scale * (factor",
-    ),
-    (
-        "slope of the roots of a span at zero",
-        SIMILARITY,
-        "const bool none = (span[j] == T(0)) | (slope == T(0));",
-        "const bool none = slope == T(0);",
+        "squared_coefficient(scale, factor * dscore[j])",
+        "squared_coefficient(scale, dscore[j])",
     ),
     (
         "close pairs not recomputed",
