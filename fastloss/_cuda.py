@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from . import _C
+from ._setting import Setting
 
 BUILT: bool = _C.build_facts()["cuda"]
 
@@ -25,20 +24,19 @@ LOSSES = frozenset(
     )
 )
 ENGINES = ("auto", "library", "mma")
-_engine = "auto"
 
 
-class cuda_engine:  # noqa: N801  (used like a function)
+class cuda_engine(Setting):  # noqa: N801  (used like a function)
     """Choose how the pairwise losses multiply on a CUDA device.
 
     Called, it sets the choice; as a context manager it restores the former one on exit. "library"
     forms chunks of scores by the library's matrix products, within the workspace limit, and works
     on them by kernels of our own. "mma" makes scores in tensor-core kernels that never write them,
-    for bfloat16 and float16, and for float32 where torch may multiply in tf32, on GPUs of compute
-    capability 8.0 or later; it is "library" for all else. "auto" is "library": no hardware has
-    compared the two yet. The choice is one of the process, not of a thread; it is read at the start
-    of each forward and each backward pass, in compiled graphs too. Results are the same to
-    rounding. In a build without CUDA kernels it changes nothing.
+    for bfloat16 and float16, and for float32 where torch may multiply in tf32; for other dtypes it
+    is "library". A loss on a GPU of a compute capability below 8.0 raises then. "auto" is
+    "library": no hardware has compared the two yet. The choice is one of the process, not of a
+    thread; it is read at the start of each forward and each backward pass, in compiled graphs too.
+    Results are the same to rounding. In a build without CUDA kernels it changes nothing.
 
     Args:
         name: "auto", "library" or "mma".
@@ -53,37 +51,22 @@ class cuda_engine:  # noqa: N801  (used like a function)
         ...     pass  # losses of CUDA tensors in here take the tensor-core kernels
     """
 
+    _current = "auto"
+
     def __init__(self, name: str) -> None:
         if not isinstance(name, str):
             raise TypeError(f"cuda_engine: name must be a string, got {type(name).__name__}")
         if name not in ENGINES:
             raise ValueError(f"cuda_engine: name must be one of {', '.join(ENGINES)}, got {name!r}")
-        self._former = _engine
-        self._name = name
-        _choose(name)
+        super().__init__(name)
 
-    def __enter__(self) -> cuda_engine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        _choose(self._former)
-
-    def __repr__(self) -> str:
-        return f"cuda_engine({self._name!r})"
-
-
-def _choose(name: str) -> None:
-    global _engine
-    if BUILT:
-        _C.set_cuda_engine(name)
-    _engine = name
+    @classmethod
+    def _set(cls, value: str) -> None:
+        if BUILT:
+            _C.set_cuda_engine(value)
+        super()._set(value)
 
 
 def current_cuda_engine() -> str:
     """Return the choice in force."""
-    return _engine
+    return cuda_engine._current

@@ -21,7 +21,6 @@ _operators: dict[str, Any] = {}
 # By the name of the operator and the device's type.
 _kernels: dict[tuple[str, str], Any] = {}
 
-
 # What the losses with CUDA kernels call besides their own.
 _OF_GRADIENTS = ("negatives_gradient", "scaled_gradient")
 
@@ -41,9 +40,9 @@ def _register(name: str, schema: str, fake: Callable[..., Any]) -> None:
 def call(name: str, first: Tensor, *arguments: Any) -> Any:
     """Call an operator; where nobody looks at operators, its implementation at once.
 
-    The dispatcher would be felt at a small batch (n = 64). Those who look
-    are a compiler, a dispatch mode, a tensor subclass (fake tensors among them) and devices without
-    an implementation.
+    The dispatcher would be felt at a small batch (n = 64). Those who look are a compiler, a
+    dispatch mode, a tensor subclass (fake tensors among them) and devices without an
+    implementation.
     """
     if (
         not torch.compiler.is_compiling()

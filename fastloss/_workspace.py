@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
-_DEFAULT = 64 << 20
-_limit = _DEFAULT
+from ._setting import Setting
 
 
-class workspace_limit:  # noqa: N801  (used like a function)
+class workspace_limit(Setting):  # noqa: N801  (used like a function)
     """Bound the temporary memory of every loss, in bytes (default 64 MiB).
 
     Called, it sets the bound; as a context manager it restores the former one on exit. A loss reads
@@ -32,32 +29,16 @@ class workspace_limit:  # noqa: N801  (used like a function)
         ...     pass  # losses in here use at most 8 MiB of temporaries
     """
 
+    _current = 64 << 20
+
     def __init__(self, bytes: int) -> None:
-        global _limit
         if isinstance(bytes, bool) or not isinstance(bytes, int):
             raise TypeError(f"workspace_limit: bytes must be an int, got {type(bytes).__name__}")
         if bytes <= 0:
             raise ValueError(f"workspace_limit: bytes must be positive, got {bytes}")
-        self._former = _limit
-        self._bytes = bytes
-        _limit = bytes
-
-    def __enter__(self) -> workspace_limit:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        global _limit
-        _limit = self._former
-
-    def __repr__(self) -> str:
-        return f"workspace_limit({self._bytes})"
+        super().__init__(bytes)
 
 
 def current_workspace_limit() -> int:
     """Return the bound in force, in bytes."""
-    return _limit
+    return workspace_limit._current

@@ -1,5 +1,5 @@
-"""The losses of embeddings on an emulated CUDA device, held against the references within the
-budget of the kernels for the CPU."""
+"""The losses with CUDA kernels on an emulated device, held against the references like those on the
+CPU (16-bit gradients: JudgeOf16Bits)."""
 
 from __future__ import annotations
 
@@ -13,29 +13,15 @@ import fastloss
 from accuracy import DTYPES, HALVES, Judge, assert_close
 from case import generator, run
 from cases import CASES
+from fastloss import _cuda
 
 sys.path.insert(0, str(Path(__file__).parent / "emulator"))
 import extension
 
 pytestmark = pytest.mark.cuda_deep  # the module is compiled for minutes
-NAMES = (
-    "clip_loss",
-    "in_batch_bpr_loss",
-    "in_batch_hinge_loss",
-    "info_nce",
-    "linear_cross_entropy",
-    "pairwise_logsumexp",
-    "siglip_loss",
-)
-EMBEDDINGS = [case for case in CASES if case.name in NAMES]
-# Of every similarity the call with most options, in which kernels differ most.
-FEW_KINDS = ("all", "ids all", "ignoring all", "smoothing all")
-VARIANTS = [
-    pytest.param(case, variant, marks=[] if variant.kind in FEW_KINDS else [pytest.mark.cuda_deep])
-    for case in EMBEDDINGS
-    for variant in case.variants
-]
-EDGES = [(case, edge) for case in EMBEDDINGS for edge in case.edges]
+ON_CUDA = [case for case in CASES if case.name in _cuda.LOSSES]
+VARIANTS = [(case, variant) for case in ON_CUDA for variant in case.variants]
+EDGES = [(case, edge) for case in ON_CUDA for edge in case.edges]
 
 
 class JudgeOf16Bits(Judge):
@@ -82,8 +68,7 @@ def test_16_bits(case, variant, reduction):
         judged.accept(case.function)
 
 
-@pytest.mark.cuda_deep
-@pytest.mark.parametrize("case", EMBEDDINGS, ids=str)
+@pytest.mark.parametrize("case", ON_CUDA, ids=str)
 def test_every_size(case):
     """In the default workspace, and in one that cuts rows and columns."""
     for size in case.sizes:
@@ -95,7 +80,7 @@ def test_every_size(case):
                         judge(case, variant, size, reduction, terms=terms).accept(case.function)
 
 
-@pytest.mark.parametrize("reduction", ["none", pytest.param("mean", marks=pytest.mark.cuda_deep)])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize(("case", "edge"), EDGES, ids=str)
 def test_edge(case, edge, reduction):
     judged = Judge(
@@ -104,12 +89,14 @@ def test_edge(case, edge, reduction):
     judged.accept_loss(case.function)
     for dtype in DTYPES:
         result = run(case.function, judged.arguments[dtype], judged.wrt)
-        if not edge.gradients:
+        # The library may round the products of equal rows apart: which one is chosen is then open.
+        chooses = case.name == "batch_hard_triplet_loss" and "all rows equal" in edge.name
+        if not edge.gradients or chooses:
             result.gradients.clear()
         judged.accept_result(result, dtype)
 
 
-@pytest.mark.parametrize("case", EMBEDDINGS, ids=str)
+@pytest.mark.parametrize("case", ON_CUDA, ids=str)
 def test_a_nan_poisons_its_own_row_only(case):
     arguments = case.arguments(case.variants[0], case.small, reduction="none")
     clean = run(case.function, arguments).loss
@@ -122,7 +109,7 @@ def test_a_nan_poisons_its_own_row_only(case):
 
 
 @pytest.mark.parametrize("order", [1, 2])
-@pytest.mark.parametrize("case", EMBEDDINGS, ids=str)
+@pytest.mark.parametrize("case", ON_CUDA, ids=str)
 def test_the_same_bits_whatever_the_order_of_threads(case, order, emulated):
     arguments = case.arguments(case.variants[0], case.small, torch.float32)
     names = case.may_require_grad(arguments)
@@ -137,7 +124,7 @@ def test_the_same_bits_whatever_the_order_of_threads(case, order, emulated):
 
 def test_what_the_cpu_refuses_is_nan():
     """Reading a value would wait for the device: nothing is read out of range, and it shows."""
-    query, key = torch.randn(5, 3, generator=generator(0)), torch.randn(7, 3)
+    query, key = (torch.randn(n, 3, generator=generator(n)) for n in (5, 7))
     target = torch.tensor([0, 1, 7, 2, -1])
     rows = fastloss.info_nce(query, key, target=target, reduction="none")
     assert torch.equal(rows.isnan(), torch.tensor([False, False, True, False, True]))
@@ -150,6 +137,9 @@ def test_what_the_cpu_refuses_is_nan():
     rows = fastloss.linear_cross_entropy(query, key, ignoring, reduction="none")
     assert torch.equal(rows.isnan(), ignoring == 8)
     assert rows[1] == 0
+    labels = torch.tensor([0, 0, 1, 1, 1])
+    rows = fastloss.sup_con(query, labels, weights=weights, reduction="none")
+    assert torch.equal(rows.isnan(), weights < 0)
 
 
 def test_an_ignored_row_may_hold_anything():
