@@ -21,6 +21,7 @@ import extension
 pytestmark = pytest.mark.cuda_deep  # the module is compiled for minutes
 ON_CUDA = [case for case in CASES if case.name in _cuda.LOSSES]
 VARIANTS = [(case, variant) for case in ON_CUDA for variant in case.variants]
+DOTS = [(case, variant) for case, variant in VARIANTS if variant.name.startswith("dot")]
 EDGES = [(case, edge) for case in ON_CUDA for edge in case.edges]
 
 
@@ -44,6 +45,7 @@ def emulated():
 def _on_device(emulated):
     with extension.on_emulated_device(emulated):
         yield
+    emulated.set_cuda_engine("auto")
 
 
 def judge(case, variant, size, reduction, kind=Judge, **options):
@@ -60,12 +62,29 @@ def test_every_variant(case, variant, reduction):
     judged.accept_loss(case.function)
 
 
+@pytest.mark.parametrize("engine", ["library", "mma"])
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize(("case", "variant"), VARIANTS, ids=str)
-def test_16_bits(case, variant, reduction):
+def test_16_bits(case, variant, reduction, engine, emulated):
+    emulated.set_cuda_engine(engine)
     for size in (case.sizes[0], case.sizes[1].resized(d=34)):
         judged = judge(case, variant, size, reduction, JudgeOf16Bits, dtypes=HALVES)
         judged.accept(case.function)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize(("case", "variant"), DOTS, ids=str)
+def test_tf32(case, variant, reduction, emulated, monkeypatch):
+    """On operands that tf32 holds exactly its products are those of float32."""
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+    emulated.set_cuda_engine("mma")
+
+    def arguments(dtype):
+        result = case.arguments(variant, case.sizes[0], dtype, reduction=reduction)
+        rounded = {name: result[name].bfloat16().to(dtype) for name in case.operands}
+        return result | rounded
+
+    Judge(case, arguments, dtypes=(torch.float32,)).accept(case.function)
 
 
 @pytest.mark.parametrize("case", ON_CUDA, ids=str)

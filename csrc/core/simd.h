@@ -12,7 +12,8 @@ namespace fastloss::simd {
 
 enum class Level : int { kBaseline = 0, kV3 = 1, kV4 = 2 };
 
-#if defined(__x86_64__) && defined(__GNUC__)
+// 0 on the command line: the baseline alone, which compiles in a third of the time.
+#if !defined(FASTLOSS_SIMD_CLONES) && defined(__x86_64__) && defined(__GNUC__)
 #define FASTLOSS_SIMD_CLONES 1
 #endif
 

@@ -4,20 +4,24 @@
 
 Prints which tests catch which bug; fails if one survives, or if the tests fail without a bug. The
 C++ programs that see the changed file come first, then the Python tests up to the first failure;
---all runs both to the end and counts. Needs what building fastloss needs. The extension of a copy
-is compiled without optimisation, which is fast and changes no arithmetic that its tests may rely
-on; two at a time, each on one thread.
+--all runs both to the end and counts. Needs the extension that `make test` builds: of a copy's only
+the objects that see the bug are compiled. All is compiled for the baseline of the processor and
+hardly optimised, which is fast and changes no arithmetic that the tests may rely on; two bugs at a
+time, each on one thread.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,11 +31,8 @@ from queue import Queue
 from table import MUTANTS
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("csrc", "fastloss", "_build", "tests")
-FILES = (
-    *("setup.py", "pyproject.toml", "compile_flags.txt", "cuda_flags.txt"),
-    *("README.md", "LICENSE"),
-)
+PARTS = ("csrc", "fastloss", "tests")
+FILES = ("pyproject.toml", "README.md")
 WORKERS = 2
 
 # Seconds rather than minutes, and every layer of the tests.
@@ -67,38 +68,68 @@ PYTEST = [
     f"({SELECTION}) and not ({OTHERS})",
 ]
 CXX = shlex.split(os.environ.get("CXX", "g++"))
+QUICKLY = ["-DFASTLOSS_SIMD_CLONES=0", "-g0"]
+EXTENSION = "_C" + sysconfig.get_config_var("EXT_SUFFIX")
+# The glue between engine and tensors: the extension without a bug is compiled as if it had one.
+GLUE = "csrc/engines/pairwise_torch.inl"
 
 
-NO_KERNELS = """
-#include <stdexcept>
-#include "engines/pairwise_torch.h"
-#include "losses/registry.h"
-namespace fastloss {
-template <template <class> class Loss, class S>
-PairwiseResult pairwise_forward_as(const std::string&, const PairwiseTensors&, const std::string&,
-                                   const Wanted&) {
-  throw std::logic_error("left out");
-}
-template <template <class> class Loss, class S>
-PairwiseGradientTensors pairwise_backward_as(const std::string&, const PairwiseTensors&,
-                                             const at::Tensor&, const at::Tensor&, const Wanted&) {
-  throw std::logic_error("left out");
-}
-#define FASTLOSS_INSTANTIATE_PAIRWISE(S, Functor)                                               \\
-  template PairwiseResult pairwise_forward_as<Functor, S>(                                      \\
-      const std::string&, const PairwiseTensors&, const std::string&, const Wanted&);           \\
-  template PairwiseGradientTensors pairwise_backward_as<Functor, S>(                            \\
-      const std::string&, const PairwiseTensors&, const at::Tensor&, const at::Tensor&,         \\
-      const Wanted&);
-}  // namespace fastloss
-"""
+class Extension:
+    """How the installed extension was compiled: a command and the files it saw for every object."""
+
+    def __init__(self) -> None:
+        self.folder = ROOT / "build" / "editable"
+        if not (self.folder / "build.ninja").exists():
+            raise SystemExit("the extension is not built here: run `make test` first")
+        steps = json.loads(self.ninja("compdb", "compile"))
+        self.commands = {step["output"]: shlex.split(step["command"]) for step in steps}
+        self.sees: dict[str, set[str]] = {}
+        for line in self.ninja("deps").splitlines():
+            if line.startswith(" "):
+                path = Path(os.path.normpath(self.folder / line.strip()))
+                if path.is_relative_to(ROOT / "csrc"):
+                    self.sees[name].add(str(path.relative_to(ROOT)))
+            elif line:
+                name = line.partition(": ")[0]
+                self.sees[name] = set()
+
+    def ninja(self, tool: str, *arguments: str) -> str:
+        # The one that built it: pip's search path ends with the scripts of this environment.
+        path = os.pathsep.join([os.environ["PATH"], sysconfig.get_path("scripts")])
+        ninja = shutil.which("ninja", path=path) or "ninja"
+        command = [ninja, "-C", str(self.folder), "-t", tool, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    def build(self, tree: Path, file: str, target: Path) -> None:
+        """Compile the objects that see `file`, which differs in `tree`; link them with the rest."""
+        ours, others = [], []
+        for name, command in self.commands.items():
+            # No test here takes a 16-bit type.
+            if file not in self.sees[name] or "float16" in Path(name).stem:
+                others.append(name)
+                continue
+            ours.append(str(tree / Path(name).name))
+            moved = [part.replace(f"{ROOT}/csrc", f"{tree}/csrc") for part in command]
+            # What the command names twice holds as named last.
+            self.call(*moved, "-O0", *QUICKLY, "-MF", os.devnull, "-o", ours[-1], folder=tree)
+        torch = Path(importlib.util.find_spec("torch").origin).parent / "lib"
+        libraries = [f"-l{name}" for name in ("c10", "torch", "torch_cpu", "torch_python")]
+        # Of a function that is in several objects the first one's counts.
+        objects = [*ours, *others, f"-L{torch}", *libraries, "-fopenmp"]
+        self.call(*CXX, "-shared", *objects, "-o", str(target), folder=tree)
+
+    def call(self, *command: str, folder: Path) -> None:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(done.stdout + done.stderr)
 
 
 class Tree:
     """A scratch copy of the project in which one bug at a time is planted."""
 
-    def __init__(self, folder: Path, first_only: bool):
+    def __init__(self, folder: Path, extension: Extension, first_only: bool):
         self.folder = folder
+        self.extension = extension
         self.first_only = first_only
         ignore = shutil.ignore_patterns("__pycache__", "*.so")
         for part in PARTS:
@@ -106,16 +137,16 @@ class Tree:
         for file in FILES:
             if (ROOT / file).exists():
                 shutil.copy(ROOT / file, folder / file)
-        for dtype in ("bfloat16", "float16"):
-            self.leave_out(dtype)
-        flags = folder / "compile_flags.txt"
-        # The programs as they are tested, the extension quickly.
-        self.compile = [*CXX, *flags.read_text(encoding="utf-8").split(), "-I", "csrc"]
-        flags.write_text(re.sub(r"-O\d", "-O0", flags.read_text(encoding="utf-8")))
+        flags = (ROOT / "compile_flags.txt").read_text(encoding="utf-8").split()
+        self.compile = [*CXX, *flags, *QUICKLY, "-O1", "-I", "csrc"]
         programs = sorted(str(p.relative_to(folder)) for p in folder.glob("csrc/tests/test_*.cpp"))
-        self.sees = {program: self.included_by(program) for program in programs}
-        self.build()
-        self.stale = False  # the extension holds a bug that is no longer in the sources
+        sees = {program: self.included_by(program) for program in programs}
+        # Those made of few files first: they compile fast and mean the file that they see.
+        self.sees = dict(sorted(sees.items(), key=lambda item: len(item[1])))
+        self.library = folder / "fastloss" / EXTENSION
+        self.clean = folder / "clean.so"
+        extension.build(folder, GLUE, self.clean)
+        shutil.copy(self.clean, self.library)
 
     def included_by(self, program: str) -> set[str]:
         """The files that a C++ program is made of."""
@@ -128,19 +159,11 @@ class Tree:
         )
         return set(rule.stdout.replace("\\\n", " ").split()[1:])
 
-    def leave_out(self, dtype: str) -> None:
-        """Compile no kernels of a 16-bit type: half the time, and the tests here take none."""
-        path = self.folder / "csrc" / "engines" / f"pairwise_{dtype}.cpp"
-        text = path.read_text(encoding="utf-8").replace("pairwise_torch.inl", "pairwise_none.inl")
-        path.write_text(text, encoding="utf-8")
-        (path.parent / "pairwise_none.inl").write_text(NO_KERNELS, encoding="utf-8")
-
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {
             "PYTHONPATH": str(self.folder),
             "PYTHONDONTWRITEBYTECODE": "1",
             "OMP_NUM_THREADS": "1",
-            "MAX_JOBS": "1",
         }
         return subprocess.run(
             [sys.executable, *command],
@@ -150,11 +173,6 @@ class Tree:
             text=True,
             check=False,
         )
-
-    def build(self) -> None:
-        built = self.run("setup.py", "-q", "build_ext", "--inplace")
-        if built.returncode:
-            raise RuntimeError(built.stdout + built.stderr)
 
     def failing_programs(self, file: str | None = None) -> dict[str, int]:
         """Failed C++ programs, of those that see `file`."""
@@ -198,13 +216,12 @@ class Tree:
             failed = self.failing_programs(file)
             if failed and self.first_only:
                 return failed
-            compiled = file.startswith("csrc")
-            if compiled or self.stale:
-                self.build()
-                self.stale = compiled
+            if file.startswith("csrc"):
+                self.extension.build(self.folder, file, self.library)
             return failed | self.failing_tests()
         finally:
             path.write_text(text, encoding="utf-8")
+            shutil.copy(self.clean, self.library)
 
 
 def main() -> int:
@@ -216,22 +233,25 @@ def main() -> int:
     mutants = [m for m in MUTANTS if not names or any(name in m[0] for name in names)]
     started = time.monotonic()
     survivors = []
+    extension = Extension()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(WORKERS) as pool:
         folders = [Path(folder) / str(i) for i in range(WORKERS)]
         trees: Queue[Tree] = Queue()
-        for tree in pool.map(lambda folder: Tree(folder, not options.all), folders):
+        for tree in pool.map(lambda folder: Tree(folder, extension, not options.all), folders):
             trees.put(tree)
 
-        def attempt(mutant):
+        def in_a_tree(work):
             tree = trees.get()
             try:
-                if mutant:
-                    return tree.failures_with(*mutant[1:])
-                return tree.failing_programs() | tree.failing_tests()
+                return work(tree)
             finally:
                 trees.put(tree)
 
-        clean = pool.submit(attempt, None).result()
+        def attempt(mutant):
+            return in_a_tree(lambda tree: tree.failures_with(*mutant[1:]))
+
+        checks = pool.map(in_a_tree, (Tree.failing_tests, Tree.failing_programs))
+        clean = {file: count for failed in checks for file, count in failed.items()}
         if clean:
             print(f"the tests fail without a bug: {clean}")
             return 1
