@@ -217,7 +217,7 @@ def time_case(
     table = sides.of(case)
     samples, calls = timing.interleave(
         functions,
-        budget=options.budget or case.budget * (0.25 if options.quick else 1),
+        budget=options.budget or case.budget * (0.2 if options.quick else 1),
         rounds=(3, 60),
         first_calls=first_calls,
         sparing=[name for name in functions if table[name].sparing],

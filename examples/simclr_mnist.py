@@ -4,10 +4,10 @@ A network learns without labels that two distorted views of an image belong toge
 all others do not (Chen et al. 2020). Every view is compared with every other one, so a large batch
 gives many negatives and an eager loss several matrices of its size squared.
 
-The program trains the same network twice from one seed and one stream of distortions, with the loss
-as it is usually written and with fastloss, and checks that the loss curves agree. How good the
-features are is told by their nearest neighbours: the share of held-out images whose class is that
-of most of their neighbours among the training images.
+The program trains the same network twice from one seed and one stream of distortions, with fastloss
+and, some of the way, with the loss as it is usually written, and checks that the loss curves agree.
+How good the features are is told by their nearest neighbours: the share of held-out images whose
+class is that of most of their neighbours among the training images.
 
     python examples/simclr_mnist.py [--loss nt_xent|sup_con|siglip] [--epochs N] [--batch N]
                                     [--seed N] [--out DIR]
@@ -50,6 +50,7 @@ LOGIT_SCALE, LOGIT_BIAS = 5.0, -8.0  # of siglip: the same temperature, and abou
 
 LEARNING_RATE = 2e-2  # of Adam, at the peak of a one-cycle schedule
 DEFAULT_EPOCHS = {"nt_xent": 70, "sup_con": 70, "siglip": 100}
+EAGER_EPOCHS = 25  # of them with the eager loss, the slow one: as far as the curves are compared
 
 # Both losses are exact to float32 rounding, yet the two trainings part slowly: Adam divides by the
 # gradient's size, so a last-bit difference in a tiny gradient becomes a visible step, and training
@@ -198,8 +199,12 @@ class Run:
     loss_bytes: int | None = None
 
 
-def train(name: str, loss_of: Loss, data: Digits, epochs: int, batch: int, seed: int) -> Run:
-    """Train one network; the seed fixes its parameters, the order of the images and the views."""
+def train(
+    name: str, loss_of: Loss, data: Digits, epochs: int, stop: int, batch: int, seed: int
+) -> Run:
+    """Train one network for `stop` of `epochs` epochs; the seed fixes its parameters, the order of
+    the images and the views.
+    """
     torch.manual_seed(seed)
     run = Run(Network())
     steps = len(data.train) // batch  # the incomplete last batch is dropped
@@ -213,8 +218,8 @@ def train(name: str, loss_of: Loss, data: Digits, epochs: int, batch: int, seed:
         return neighbour_accuracy(train, test, data)
 
     run.accuracy[0] = evaluate()
-    bar = tqdm(total=epochs * steps, desc=f"{name:8}", unit="step", dynamic_ncols=True)
-    for epoch in range(1, epochs + 1):
+    bar = tqdm(total=stop * steps, desc=f"{name:8}", unit="step", dynamic_ncols=True)
+    for epoch in range(1, stop + 1):
         order = torch.randperm(len(data.train))
         for rows in order[: steps * batch].split(batch):
             start = time.perf_counter()
@@ -237,7 +242,7 @@ def train(name: str, loss_of: Loss, data: Digits, epochs: int, batch: int, seed:
             run.curve.append(loss.item())
             bar.update()
             bar.set_postfix(loss=f"{run.curve[-1]:.4f}", refresh=False)
-        if epoch % max(1, epochs // 10) == 0 or epoch == epochs:
+        if epoch % max(1, epochs // 10) == 0 or epoch == stop:
             run.accuracy[epoch] = evaluate()
     bar.close()
     run.loss_bytes = peak_extra_bytes(
@@ -286,11 +291,13 @@ def plot(summary: dict, path: Path) -> None:
 def print_summary(summary: dict) -> None:
     sides = summary["sides"]
     rows = [("", *sides)]
+    common = min(len(side["curve"]) for side in sides.values())
     for label, show in (
         ("neighbours, raw pixels", lambda side: f"{summary['raw_pixels']:.1%}"),
         ("  features, untrained", lambda side: f"{side['accuracy'][0][1]:.1%}"),
         ("  features, trained", lambda side: f"{side['accuracy'][-1][1]:.1%}"),
-        ("loss, last step", lambda side: f"{side['curve'][-1]:.5f}"),
+        ("  after epochs", lambda side: f"{side['accuracy'][-1][0]}"),
+        ("loss, last step of both", lambda side: f"{side['curve'][common - 1]:.5f}"),
         ("time per step, median", lambda side: f"{side['step_seconds'] * 1e3:,.0f} ms"),
         ("  of it loss and gradient", lambda side: f"{side['loss_seconds'] * 1e3:,.0f} ms"),
         ("peak extra memory of the loss", lambda side: megabytes(side["loss_bytes"])),
@@ -313,10 +320,9 @@ def check(summary: dict) -> list[str]:
             failures.append(f"{part}: the losses differ by up to {value:.2g} of them")
     if summary["epochs"] >= DEFAULT_EPOCHS[summary["loss"]]:
         least = summary["raw_pixels"] + LEAST_GAIN
-        for name, side in summary["sides"].items():
-            accuracy = side["accuracy"][-1][1]
-            if not accuracy >= least:
-                failures.append(f"{name}: {accuracy:.1%} by features, less than {least:.1%}")
+        accuracy = summary["sides"]["fastloss"]["accuracy"][-1][1]
+        if not accuracy >= least:
+            failures.append(f"fastloss: {accuracy:.1%} by features, less than {least:.1%}")
     return failures
 
 
@@ -347,10 +353,13 @@ def main() -> int:
     )
 
     runs = {
-        name: train(name, loss_of, data, epochs, batch, options.seed)
-        for name, loss_of in LOSSES[options.loss].items()
+        name: train(name, loss_of, data, epochs, stop, batch, options.seed)
+        for (name, loss_of), stop in zip(
+            LOSSES[options.loss].items(), (min(EAGER_EPOCHS, epochs), epochs), strict=True
+        )
     }
-    apart = [abs(a / b - 1) for a, b in zip(*(run.curve for run in runs.values()), strict=True)]
+    eager, fused = (run.curve for run in runs.values())
+    apart = [abs(a / b - 1) for a, b in zip(eager, fused, strict=False)]  # as far as eager goes
     summary = {
         "loss": options.loss,
         "batch": batch,

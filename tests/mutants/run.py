@@ -84,14 +84,11 @@ class Extension:
         steps = json.loads(self.ninja("compdb", "compile"))
         self.commands = {step["output"]: shlex.split(step["command"]) for step in steps}
         self.sees: dict[str, set[str]] = {}
-        for line in self.ninja("deps").splitlines():
-            if line.startswith(" "):
-                path = Path(os.path.normpath(self.folder / line.strip()))
-                if path.is_relative_to(ROOT / "csrc"):
-                    self.sees[name].add(str(path.relative_to(ROOT)))
-            elif line:
-                name = line.partition(": ")[0]
-                self.sees[name] = set()
+        for entry in self.ninja("deps").strip().split("\n\n"):
+            head, *lines = entry.splitlines()
+            paths = [Path(os.path.normpath(self.folder / line.strip())) for line in lines]
+            ours = [path.relative_to(ROOT) for path in paths if path.is_relative_to(ROOT / "csrc")]
+            self.sees[head.partition(": ")[0]] = {str(path) for path in ours}
 
     def ninja(self, tool: str, *arguments: str) -> str:
         # The one that built it: pip's search path ends with the scripts of this environment.

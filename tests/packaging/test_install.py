@@ -106,7 +106,7 @@ def sdist(workplace):
 
 @pytest.fixture(scope="module")
 def source(sdist, workplace):
-    """The unpacked source distribution, to be compiled in a third of the time: not for its speed."""
+    """The unpacked source distribution; what is compiled of it need not be fast."""
     with tarfile.open(sdist) as archive:
         archive.extractall(workplace / "unpacked")
     (folder,) = (workplace / "unpacked").iterdir()
