@@ -207,7 +207,7 @@ class Tree:
         path = self.folder / file
         text = path.read_text(encoding="utf-8")
         if text.count(old) != 1:
-            raise RuntimeError(f"table.py is stale: {file} holds {text.count(old)} times {old!r}")
+            raise RuntimeError(f"the table is stale: {file} holds {text.count(old)} times {old!r}")
         path.write_text(text.replace(old, new), encoding="utf-8")
         try:
             failed = self.failing_programs(file)
