@@ -9,14 +9,12 @@ from fastloss.reference.metric.semi_hard_triplet_loss import loss_of_distances
 from labelled import (
     INVARIANCES,
     REFERENCES,
-    draw,
+    SHARED,
     eager_distances,
     edges,
     errors,
-    memory_bound,
-    products,
 )
-from pairwise import SIMILARITIES, PairSize
+from pairwise import SIMILARITIES
 
 
 def variants():
@@ -52,32 +50,13 @@ def all_errors():
 
 
 CASE = Case(
+    **SHARED,
     name="semi_hard_triplet_loss",
     module="SemiHardTripletLoss",
     module_options=("margin", "similarity"),
-    draw=draw,
-    required=("embeddings", "labels"),
-    operands=("embeddings",),
-    rows_are_independent=False,
-    sizes=(
-        PairSize(41, 37, 33),
-        PairSize(37, 40, 70),
-        PairSize(1, 1, 1),
-        PairSize(3, 3, 4),
-        PairSize(50, 20, 8),
-        PairSize(31, 40, 17, scale=30.0),
-        PairSize(18, 15, 17, offset=3.0),
-    ),
-    small=PairSize(4, 6, 3),
-    large=PairSize(1024, 1024, 64),
     variants=tuple(variants()),
-    thread_sizes=((45, 40), (3, 60)),
-    few=("euclidean, all",),
     eager=eager_semi_hard_triplet_loss,
-    differentiable=("embeddings", "ref_embeddings"),
     invariances=INVARIANCES,
     edges=tuple(edges()),
     errors=tuple(all_errors()),
-    memory_bound=memory_bound,
-    products=products,
 )

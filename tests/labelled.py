@@ -433,3 +433,28 @@ def products(arguments, wrt):
     again = bool(wrt) and arguments.get("reduction") == "none"
     count = 1 + gradients + again
     return padded_products(arguments, operands, count, count)
+
+
+# What the cases of losses over all triplets share.
+SHARED = {
+    "draw": draw,
+    "required": ("embeddings", "labels"),
+    "operands": ("embeddings",),
+    "rows_are_independent": False,
+    "sizes": (
+        PairSize(41, 37, 33),
+        PairSize(37, 40, 70),
+        PairSize(1, 1, 1),
+        PairSize(3, 3, 4),
+        PairSize(50, 20, 8),
+        PairSize(31, 40, 17, scale=30.0),
+        PairSize(18, 15, 17, offset=3.0),
+    ),
+    "small": PairSize(4, 6, 3),
+    "large": PairSize(1024, 1024, 64),
+    "thread_sizes": ((45, 40), (3, 60)),
+    "few": ("euclidean, all",),
+    "differentiable": ("embeddings", "ref_embeddings"),
+    "memory_bound": memory_bound,
+    "products": products,
+}
