@@ -74,6 +74,20 @@ EXTENSION = "_C" + sysconfig.get_config_var("EXT_SUFFIX")
 GLUE = "csrc/engines/pairwise_torch.inl"
 
 
+def without(command: list[str], *options: str) -> list[str]:
+    """A command without these options and, but for -MMD, the names that follow them."""
+    drop = False
+    kept = []
+    for part in command:
+        if part in options:
+            drop = part != "-MMD"
+        elif drop:
+            drop = False
+        else:
+            kept.append(part)
+    return kept
+
+
 class Extension:
     """How the installed extension was compiled: a command and the files it saw for every object."""
 
@@ -82,7 +96,10 @@ class Extension:
         if not (self.folder / "build.ninja").exists():
             raise SystemExit("the extension is not built here: run `make test` first")
         steps = json.loads(self.ninja("compdb", "compile"))
-        self.commands = {step["output"]: shlex.split(step["command"]) for step in steps}
+        self.commands = {
+            step["output"]: without(shlex.split(step["command"]), "-MMD", "-MF", "-o")
+            for step in steps
+        }
         self.sees: dict[str, set[str]] = {}
         for entry in self.ninja("deps").strip().split("\n\n"):
             head, *lines = entry.splitlines()
@@ -107,8 +124,8 @@ class Extension:
                 continue
             ours.append(str(tree / Path(name).name))
             moved = [part.replace(f"{ROOT}/csrc", f"{tree}/csrc") for part in command]
-            # What the command names twice holds as named last.
-            self.call(*moved, "-O0", *QUICKLY, "-MF", os.devnull, "-o", ours[-1], folder=tree)
+            # Of two optimisation levels the last holds.
+            self.call(*moved, "-O0", *QUICKLY, "-o", ours[-1], folder=tree)
         torch = Path(importlib.util.find_spec("torch").origin).parent / "lib"
         libraries = [f"-l{name}" for name in ("c10", "torch", "torch_cpu", "torch_python")]
         # Of a function that is in several objects the first one's counts.
