@@ -110,7 +110,7 @@ Dual row_loss(const Problem& p, const Moved& at, int64_t i) {
   return log(sum) - target;
 }
 
-// ∂/∂ of 0.5 · Σ weight_i L_i by the number that `move` reaches.
+// ∂/∂ of 0.5 · Σ weight_i L_i by one number of a problem.
 template <class Number>
 double derivative(const Problem& p, Moved at, const Number& number) {
   number(at).derivative = 1;

@@ -75,17 +75,9 @@ GLUE = "csrc/engines/pairwise_torch.inl"
 
 
 def without(command: list[str], *options: str) -> list[str]:
-    """A command without these options and, but for -MMD, the names that follow them."""
-    drop = False
-    kept = []
-    for part in command:
-        if part in options:
-            drop = part != "-MMD"
-        elif drop:
-            drop = False
-        else:
-            kept.append(part)
-    return kept
+    """A command without these options and the names that follow them."""
+    pairs = zip(["", *command], command, strict=False)
+    return [part for before, part in pairs if part not in options and before not in options]
 
 
 class Extension:
@@ -97,8 +89,7 @@ class Extension:
             raise SystemExit("the extension is not built here: run `make test` first")
         steps = json.loads(self.ninja("compdb", "compile"))
         self.commands = {
-            step["output"]: without(shlex.split(step["command"]), "-MMD", "-MF", "-o")
-            for step in steps
+            step["output"]: without(shlex.split(step["command"]), "-MF", "-o") for step in steps
         }
         self.sees: dict[str, set[str]] = {}
         for entry in self.ninja("deps").strip().split("\n\n"):
