@@ -60,7 +60,7 @@ cpp-test:
 # Most tests are small and leave a second core idle: two processes share them.
 py-test:
 	@$(environment) test bench
-	$(python) -m pytest -q -n 2 $(ARGS)
+	$(python) -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 test-deep:
 	@$(environment) test bench docs demo

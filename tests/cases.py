@@ -76,3 +76,11 @@ ALIKE = (
     "semi_hard_triplet_loss",  # batch_all_triplet_loss
 )
 DIFFERENT = tuple(case for case in CASES if case.name not in ALIKE)
+
+# Each has operators of a shape of its own: two sets, one set, two sets in one pass, lists, scores,
+# labelled rows, rows that were chosen.
+FAMILIES = (
+    *("info_nce", "nt_xent", "siglip_loss", "ranknet_loss", "cross_entropy"),
+    *("batch_hard_triplet_loss", "triplet_margin_loss"),
+)
+ONE_OF_A_FAMILY = tuple(case for case in CASES if case.name in FAMILIES)

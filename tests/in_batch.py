@@ -189,8 +189,8 @@ SIZES = (
     PairSize(129, 129, 48),
     PairSize(17, 1025, 9),
     PairSize(260, 530, 4),
-    PairSize(127, 129, 33, scale=1e-3),
-    PairSize(127, 129, 33, scale=30.0),
+    PairSize(67, 70, 33, scale=1e-3),
+    PairSize(67, 70, 33, scale=30.0),
     PairSize(60, 70, 17, offset=3.0),
 )
 

@@ -22,7 +22,7 @@ def expect_rows(rows, edge, dtype):
         torch.testing.assert_close(rows, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
-# A sum is a mean whose divisor is 1: test_values.py and test_gradients.py have it.
+# A sum is a mean whose divisor is 1: test_values.py has it.
 @pytest.mark.parametrize("reduction", ["none", "mean"])
 @pytest.mark.parametrize(("case", "edge"), EDGES, ids=str)
 def test_edge(case, edge, reduction):

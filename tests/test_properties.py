@@ -144,17 +144,17 @@ CHUNKED = [
 def test_workspace_limit_does_not_change_the_result(case, variant, reduction):
     """Chunks of rows, blocks of columns, one tile or all at once: the same to rounding."""
     size = case.small.resized(n=290, m=600, d=9)
-    for dtype in (torch.float32, torch.float64):
-        arguments = case.arguments(variant, size, dtype, reduction=reduction)
-        names = case.may_require_grad(arguments)
-        whole = run(case.function, arguments, names)
-        for limit in (1, 30_000, 300_000):
-            with fastloss.workspace_limit(limit):
-                part = run(case.function, arguments, names)
-            assert_close(part.loss, whole.loss, f"loss with {limit} bytes")
-            for name in names:
-                what = f"gradient of {name} with {limit} bytes"
-                assert_close(part.gradients[name], whole.gradients[name], what)
+    dtype = torch.float32 if reduction == "mean" else torch.float64
+    arguments = case.arguments(variant, size, dtype, reduction=reduction)
+    names = case.may_require_grad(arguments)
+    whole = run(case.function, arguments, names)
+    for limit in (1, 30_000, 300_000):
+        with fastloss.workspace_limit(limit):
+            part = run(case.function, arguments, names)
+        assert_close(part.loss, whole.loss, f"loss with {limit} bytes")
+        for name in names:
+            what = f"gradient of {name} with {limit} bytes"
+            assert_close(part.gradients[name], whole.gradients[name], what)
 
 
 @pytest.mark.parametrize("case", PAIRWISE, ids=str)
