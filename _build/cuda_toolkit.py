@@ -1,8 +1,8 @@
 """Whether the extension gets its CUDA kernels, compiled by which nvcc and for which GPUs.
 
-FASTLOSS_CUDA=auto: where torch is a CUDA build and an nvcc of its major version is found.
+FASTLOSS_CUDA=auto, or unset: where torch is a CUDA build and an nvcc of its major version is found.
 FASTLOSS_CUDA=1: always; what is missing is an error that says so.
-FASTLOSS_CUDA=0, or unset: never. It is the default until the kernels have run on hardware.
+FASTLOSS_CUDA=0: never.
 
 TORCH_CUDA_ARCH_LIST names the GPUs, as everywhere with torch. Only the standard library is used.
 """
@@ -63,7 +63,7 @@ def decide(
         torch_version: that of the installed torch, as "2.14.1+cu130".
         torch_cuda: the CUDA version it is built with, as "13.0"; None where it has no CUDA.
     """
-    choice = environ.get("FASTLOSS_CUDA") or "0"
+    choice = environ.get("FASTLOSS_CUDA") or "auto"
     if choice not in ("auto", "0", "1"):
         raise CannotBuild(f"FASTLOSS_CUDA must be auto, 0 or 1, got {choice!r}")
     if choice == "0":

@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
@@ -99,6 +100,18 @@ Product preferred() {
 
 std::atomic<Product> product{preferred()};
 
+// A product with a larger inner dimension is mm's even where brgemm is the choice: brgemm does not
+// cut it, and falls out of a cache of 512 KiB. Not with AVX-512, where MKL is the slower one.
+int64_t deepest_brgemm() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx512f")) return 128;
+#endif
+  return std::numeric_limits<int64_t>::max();
+}
+
+const int64_t kDeepestBrgemm = deepest_brgemm();
+
 // oneDNN takes AMX tiles where there are any, else AVX-512's dot products of bfloat16 pairs, both
 // at least twice as fast as float32. Elsewhere it emulates them, slower than a conversion is.
 bool has_bfloat16_products() {
@@ -133,7 +146,7 @@ void multiply(int64_t rows, int64_t cols, int64_t inner, const float* a, int64_t
               const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
   multiply_add_count.fetch_add(rows * cols * inner, std::memory_order_relaxed);
 #if defined(CPUBLAS_BRGEMM_F32F32F32)
-  if (product.load(std::memory_order_relaxed) == Product::kBrgemm) {
+  if (inner <= kDeepestBrgemm && product.load(std::memory_order_relaxed) == Product::kBrgemm) {
     at::native::cpublas::brgemm(rows, cols, inner, lda, ldb, ldc, accumulate, a, b, c, false);
     return;
   }
