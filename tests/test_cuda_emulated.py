@@ -18,7 +18,7 @@ from fastloss import _cuda
 sys.path.insert(0, str(Path(__file__).parent / "emulator"))
 import extension
 
-pytestmark = pytest.mark.cuda_deep  # the module is compiled for minutes
+pytestmark = pytest.mark.deep  # the module is compiled for minutes
 ON_CUDA = [case for case in CASES if case.name in _cuda.LOSSES]
 VARIANTS = [(case, variant) for case in ON_CUDA for variant in case.variants]
 DOTS = [(case, variant) for case, variant in VARIANTS if variant.name.startswith("dot")]
