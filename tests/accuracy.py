@@ -55,10 +55,12 @@ def storage_unit(exact, dtype):
 
 
 def same_values(arguments, others):
-    pairs = [(value, others[name]) for name, value in arguments.items()]
+    """Two calls, of different dtypes, whose exact result is one."""
     return all(
-        torch.equal(a.double(), b.double()) if isinstance(a, torch.Tensor) else a == b
-        for a, b in pairs
+        torch.equal(value.double(), others[name].double())
+        if isinstance(value, torch.Tensor)
+        else value == others[name]
+        for name, value in arguments.items()
     )
 
 

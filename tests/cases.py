@@ -77,10 +77,11 @@ ALIKE = (
 )
 DIFFERENT = tuple(case for case in CASES if case.name not in ALIKE)
 
-# Each has operators of a shape of its own: two sets, one set, two sets in one pass, lists, scores,
-# labelled rows, rows that were chosen.
+# For tests of seconds a loss that see a family's operators and modules, not its mathematics.
 FAMILIES = (
-    *("info_nce", "nt_xent", "siglip_loss", "ranknet_loss", "cross_entropy"),
-    *("batch_hard_triplet_loss", "triplet_margin_loss"),
+    *("info_nce", "clip_loss", "siglip_loss"),  # two sets: rows, rows and columns, in one pass
+    "nt_xent",  # one set
+    *("batch_hard_triplet_loss", "triplet_margin_loss"),  # triplets: chosen, given
+    *("ranknet_loss", "cross_entropy"),  # scores: lists, rows
 )
 ONE_OF_A_FAMILY = tuple(case for case in CASES if case.name in FAMILIES)
