@@ -184,8 +184,8 @@ FASTLOSS_DEVICE Derived<T> derive(const Scores<S, T>& scores, const Rule& rule,
 #pragma unroll
   for (int j = 0; j < kSpan; ++j) {
     out.w[j] = coefficient(scores.kind, scores.scale.get(), z[j], own * others[j], out.dscore[j]);
-    // Past the end, and in a row that does not exist, there is nothing.
-    if (c + j >= chunk.cols || masks.target == kIgnoredRow) out.w[j] = out.dscore[j] = T(0);
+    // Times a factor of 0, numbers of classes that are NaN were NaN.
+    if (masks.target == kIgnoredRow) out.w[j] = out.dscore[j] = T(0);
     sums.weight += out.w[j];
   }
   return out;

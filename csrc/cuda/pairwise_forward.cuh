@@ -123,10 +123,12 @@ void PairwiseCuda<Loss, S>::finish(const State* states, int64_t first, int64_t c
 
 template <class Loss, class S>
 void PairwiseCuda<Loss, S>::own_scores() {
-  if (in_.h == 0) return;
-  over_warps(in_.n * in_.h, own_similarities<S, T>, scores_, in_.negatives, in_.h, own_.data(),
-             own_norm_.data());
-  over_warps(in_.n, own_states<Loss>, loss_, own_.data(), in_.n, in_.h, own_state_.data());
+  if constexpr (OwnsNegatives<Loss>) {
+    if (in_.h == 0) return;
+    over_warps(in_.n * in_.h, own_similarities<S, T>, scores_, in_.negatives, in_.h, own_.data(),
+               own_norm_.data());
+    over_warps(in_.n, own_states<Loss>, loss_, own_.data(), in_.n, in_.h, own_state_.data());
+  }
 }
 
 template <class Loss, class S>

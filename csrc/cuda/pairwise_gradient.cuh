@@ -43,14 +43,16 @@ struct PairwiseCuda<Loss, S>::Work {
 // What 16-bit coefficients are multiplied by. Factors near 1 need no look.
 template <class Loss, class S>
 void PairwiseCuda<Loss, S>::find_unit() {
-  if (!short_chunk() || kUnit<S> == 1.0) return;
-  const T* weight = nullptr;
-  if constexpr (requires { loss_.loss.class_weight; }) weight = loss_.loss.class_weight;
-  unit_ = {static_cast<T>(kUnit<S>)};
-  if (in_.plain_factors && weight == nullptr) return;
-  launch(find_unit_of<T>, Grid{}, kBlock, runtime_.queue(), in_.factor, in_.n, weight, in_.m,
-         kUnit<S>, unit_place_.data());
-  unit_ = {T(0), unit_place_.data()};
+  if constexpr (kUnit<S> != 1.0) {
+    if (!short_chunk()) return;
+    const T* weight = nullptr;
+    if constexpr (requires { loss_.loss.class_weight; }) weight = loss_.loss.class_weight;
+    unit_ = {static_cast<T>(kUnit<S>)};
+    if (in_.plain_factors && weight == nullptr) return;
+    launch(find_unit_of<T>, Grid{}, kBlock, runtime_.queue(), in_.factor, in_.n, weight, in_.m,
+           kUnit<S>, unit_place_.data());
+    unit_ = {T(0), unit_place_.data()};
+  }
 }
 
 // Turns a chunk of scores into w and multiplies it into the gradients.
@@ -177,19 +179,19 @@ void PairwiseCuda<Loss, S>::finish_gradients(const Rule& rule, const Row* rows, 
   const Similarity kind = in_.similarity;
   if (in_.n == 0 || in_.m == 0) clear(gradients, work);
   RowParts* const sums = work.with_sums ? work.sums.data() : nullptr;
-  constexpr bool kOfRows = std::is_same_v<Rule, RowRule<Loss>>;
-  const bool own = kOfRows && in_.h > 0;
-  if constexpr (kOfRows) {
-    if (own) {
+  if constexpr (OwnsNegatives<Loss>) {
+    if (in_.h > 0) {
       over_warps(in_.n, own_coefficients<Loss, S>, scores_, rule, in_.h, own_.data(),
                  own_norm_.data(), sums, gradients.own);
     }
   }
   const Buffer<T> overall(runtime_, 1);
   totals(rows, cols, sums, result, overall.data());
-  if (own && (gradients.query || gradients.own)) {
-    over_warps(in_.n, add_own<S, T>, scores_, in_.negatives, in_.h, own_.data(), overall.data(),
-               unit_, gradients.query, gradients.own);
+  if constexpr (OwnsNegatives<Loss>) {
+    if (in_.h > 0 && (gradients.query || gradients.own)) {
+      over_warps(in_.n, add_own<S, T>, scores_, in_.negatives, in_.h, own_.data(), overall.data(),
+                 unit_, gradients.query, gradients.own);
+    }
   }
   const auto finish_side = [&](const Side<S, T>& side, const auto& of, T* gradient) {
     if (gradient == nullptr) return;

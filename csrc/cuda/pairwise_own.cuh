@@ -44,20 +44,18 @@ void own_similarities(Scores<S, T> scores, const S* negatives, int64_t h, T* z, 
 
 // The states of rows' own negatives.
 template <class Loss, class T = typename Loss::Value>
-FASTLOSS_KERNEL(kBlock, 4)
+FASTLOSS_KERNEL(kBlock, (sizeof(T) == 8 ? 3 : 4))  // more would spill doubles
 void own_states(DeviceLoss<Loss> functor, const T* z, int64_t n, int64_t h,
                 typename Loss::State* states) {
   const int64_t row = detail::row_of_warp();
   if (row >= n) return;
+  const Loss loss = functor.get();
+  const T no_bias[kSpan] = {};
   typename Loss::State state;
-  if constexpr (!OnePass<Loss>) {
-    const Loss loss = functor.get();
-    const T no_bias[kSpan] = {};
-    for (int64_t k = lane() * kSpan; k < h; k += kWarp * kSpan) {
-      T span[kSpan];
-      load_ragged(z + row * h, k, h, -math::kInfinity<T>, span);
-      state.merge(loss.push(span, no_bias, -1, kSpan));
-    }
+  for (int64_t k = lane() * kSpan; k < h; k += kWarp * kSpan) {
+    T span[kSpan];
+    load_ragged(z + row * h, k, h, -math::kInfinity<T>, span);
+    state.merge(loss.push(span, no_bias, -1, kSpan));
   }
   state = warp_merge(state);
   if (lane() == 0) states[row] = state;

@@ -137,7 +137,7 @@ void row_states(Scores<S, T> scores, DeviceLoss<Loss> functor, Chunk<T> chunk, i
 // partial[group][column of the chunk]: the state of the group's rows.
 // Expected: one read of the chunk.
 template <class Loss, class S, class T = typename Loss::Value>
-FASTLOSS_KERNEL(kColumnThreads, 3)
+FASTLOSS_KERNEL(kColumnThreads, (sizeof(T) == 8 ? 2 : 3))  // more would spill doubles
 void column_states(Scores<S, T> scores, DeviceLoss<Loss> functor, Chunk<T> chunk,
                    typename Loss::State* partial) {
   const int64_t c = (block().x * kColumnThreads + thread()) * kSpan;

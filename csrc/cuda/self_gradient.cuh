@@ -92,7 +92,7 @@ struct SelfSlopes {
 // Blocks: strips of kSelfStrip columns × kSelfRows rows. w goes to `out`, times `unit`; `moments`
 // gets Σ ∂L/∂s · s, added to what each block has there, if it is not null.
 template <class Loss, bool kDistance, class S, class W>
-FASTLOSS_KERNEL(kSelfThreads, 4)
+FASTLOSS_KERNEL(kSelfThreads, kSelfBlocks<typename Loss::Value>)
 void differentiate_self(SelfTile tile, const typename Loss::Value* products, W* out,
                         SelfScores<S, typename Loss::Value> of, Loss loss, SelfKnown<Loss> known,
                         Scalar<typename Loss::Value> unit, double* moments, SelfSums* of_rows,

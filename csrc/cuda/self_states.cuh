@@ -109,7 +109,7 @@ FASTLOSS_DEVICE void push_span(const Loss& loss, const typename Loss::Value (&sp
 
 // Blocks: strips of columns × blocks of rows.
 template <class Loss, bool kDistance, class S>
-FASTLOSS_KERNEL(kSelfThreads, 4)
+FASTLOSS_KERNEL(kSelfThreads, kSelfBlocks<typename Loss::Value>)
 void push_self(SelfTile tile, const typename Loss::Value* products,
                SelfScores<S, typename Loss::Value> of, Loss loss, typename Loss::State* of_rows,
                typename Loss::State* of_cols) {

@@ -18,6 +18,9 @@ namespace fastloss::device {
 // Threads of a block of every kernel here, and rows that it takes.
 constexpr int kSelfThreads = 128;
 constexpr int64_t kSelfRows = 64;
+// Blocks of the widest of them on a multiprocessor: more would spill doubles.
+template <class T>
+constexpr int kSelfBlocks = sizeof(T) == 8 ? 3 : 4;
 
 // r and c are counted in the tile.
 struct SelfTile {

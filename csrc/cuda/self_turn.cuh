@@ -28,11 +28,12 @@ struct SelfCuda<Loss, S>::Work {
     const auto& in = engine.in_;
     engine.over_items(moments.size(), fill<double>, moments.data(), moments.size(), 0.0);
     engine.over_items(sums.size(), fill<SelfSums>, sums.data(), sums.size(), SelfSums{});
-    if (widens) {
+    if constexpr (kWide) {
+      if (!widens) return;
       engine.widen(engine.rows(), wide_rows.data());
       engine.widen(engine.others(), wide_others.data());
-    }
-    if (narrow.size() > 0 && std::is_same_v<S, Float16>) {
+    } else if constexpr (kUnit<S> != 1.0) {
+      if (narrow.size() == 0) return;
       launch(find_unit_of<T>, Grid{1}, kBlock, engine.runtime_.queue(), in.factor, in.n,
              static_cast<const T*>(nullptr), int64_t{0}, kUnit<S>, unit_place.data());
       unit.place = unit_place.data();
@@ -71,10 +72,14 @@ template <class W>
 void SelfCuda<Loss, S>::turn(const SelfTile& tile, const T* products, W* out, const Work& work) {
   const SelfKnown<Loss> known{work.known, in_.factor, work.fields.data(), in_.n};
   const auto kernel = [&] {
-    if constexpr (std::is_same_v<W, T>) {
-      if (work.distance) return differentiate_self<Loss, true, S, W>;
+    if constexpr (!std::is_same_v<W, T>) {
+      return differentiate_self<Loss, false, S, W>;
+    } else if constexpr (Work::kShort) {  // coefficients of distances alone are not
+      return differentiate_self<Loss, true, S, W>;
+    } else {
+      return work.distance ? differentiate_self<Loss, true, S, W>
+                           : differentiate_self<Loss, false, S, W>;
     }
-    return differentiate_self<Loss, false, S, W>;
   }();
   over(Grid{cover(tile.cols, kSelfStrip), cover(tile.rows, kSelfRows)}, kernel, tile, products, out,
        scores_of(tile), loss_, known, work.unit,
@@ -91,12 +96,14 @@ template <class Loss, class S>
 void SelfCuda<Loss, S>::differentiate(const SelfTile& tile, T* products, const Gradients& gradients,
                                       const Work& work) {
   Matrix w{products, kStored<T>, tile.rows, tile.cols, tile.stride};
-  if (work.narrow.size() > 0) {
-    turn(tile, products, work.narrow.data(), work);
-    w.data = work.narrow.data();
-    w.type = kStored<S>;
-  } else {
-    turn(tile, products, products, work);
+  const bool in_place = work.narrow.size() == 0;
+  if (in_place) turn(tile, products, products, work);
+  if constexpr (Work::kShort) {
+    if (!in_place) {
+      turn(tile, products, work.narrow.data(), work);
+      w.data = work.narrow.data();
+      w.type = kStored<S>;
+    }
   }
   const int64_t d = in_.d;
   const Side<S, T>& side = tile.own ? rows() : others();
@@ -161,7 +168,8 @@ void SelfCuda<Loss, S>::finish(const Row* rows, const Result& result, const Work
 template <class Loss, class S>
 void SelfCuda<Loss, S>::know(const Row* rows, Work& work) {
   work.known = rows;
-  if (work.fields.size() > 0) {
+  if constexpr (!kPairs) {
+    if (work.fields.size() == 0) return;
     over(blocks_of(in_.n), spread_self<Loss>, rows, in_.n, work.fields.data(), in_.n);
   }
 }

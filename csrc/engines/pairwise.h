@@ -83,8 +83,10 @@ struct PairwiseGradients {
 
 template <class Loss>
 concept OnePass = requires { &Loss::slopes; };
-
 template <class Loss>
 concept TargetFirst = OnePass<Loss> && Loss::kTargetFirst;
+// Rows may own negatives: of other losses there are no kernels for them.
+template <class Loss>
+concept OwnsNegatives = Loss::kOwnsNegatives;
 
 }  // namespace fastloss

@@ -17,6 +17,7 @@ struct ClipLoss : InfoNce<T> {
   using typename InfoNce<T>::Row;
 
   static constexpr int kOptions = 1;
+  static constexpr bool kOwnsNegatives = false;
   static ClipLoss make(const double* options, const T* /*key_weight*/) {
     return {{static_cast<T>(options[0]), false}};
   }

@@ -49,6 +49,7 @@ struct InfoNce {
   bool decoupled;
 
   static constexpr bool kHasTarget = true;
+  static constexpr bool kOwnsNegatives = true;
   static constexpr int kOptions = 2;
   static InfoNce make(const double* options, const T* /*key_weight*/) {
     return {static_cast<T>(options[0]), options[1] != 0};
