@@ -85,17 +85,12 @@ def recorded(program: Path, folder: Path) -> list[tuple[str, Launch]]:
     result = emulator.run(binary, build, FASTLOSS_LAUNCHES=str(notes))
     if result.returncode not in (0, emulator.SKIPPED):
         raise RuntimeError(f"{program.name}: {result.stdout}{result.stderr}")
-    names = {}  # by address
-    for line in run("nm", binary).splitlines():
-        address, _, name = line[:16].strip(), line[17:18], line[19:]
-        if address:
-            names[int(address, 16)] = name
-    begin = next(address for address, name in names.items() if name == "fastloss_launches_begin")
+    names = emulator.names_by_place(binary)
     found = []
     for line in notes.read_text(encoding="utf-8").splitlines() if notes.exists() else ():
         place, x, y, threads, *parameters = line.split(" ")
         launch = Launch((int(x), int(y)), int(threads), tuple(map(bytes.fromhex, parameters)))
-        found.append((names[begin + int(place)], launch))
+        found.append((names[int(place)], launch))
     return found
 
 

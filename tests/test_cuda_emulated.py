@@ -3,16 +3,21 @@ CPU (16-bit gradients: JudgeOf16Bits)."""
 
 from __future__ import annotations
 
+import json
+import re
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 
+import cuda_binaries
 import fastloss
 from accuracy import DTYPES, HALVES, Judge, assert_close
 from case import generator, run
 from cases import CASES
+from emulator import build
 from fastloss import _cuda
 
 sys.path.insert(0, str(Path(__file__).parent / "emulator"))
@@ -95,6 +100,20 @@ def test_tf32(case, variant, reduction, emulated):
     Judge(case, arguments, dtypes=(torch.float32,)).accept(case.function)
 
 
+def long_size(case):
+    """More columns than a warp takes; as many rows only if they must be."""
+    square = all(size.n == size.m for size in case.sizes)
+    return case.small.resized(n=1030 if square else 3, m=1030, d=4)
+
+
+@pytest.mark.parametrize("case", ON_CUDA, ids=str)
+def test_long_rows(case):
+    for variant in case.few_variants:
+        judge(case, variant, long_size(case), "mean").accept(case.function)
+        judged = judge(case, variant, long_size(case), "mean", JudgeOf16Bits, dtypes=HALVES)
+        judged.accept(case.function)
+
+
 @pytest.mark.parametrize("case", ON_CUDA, ids=str)
 def test_every_size(case):
     """In the default workspace, and in one that cuts rows and columns."""
@@ -149,6 +168,49 @@ def test_the_same_bits_whatever_the_order_of_threads(case, order, emulated):
         assert torch.equal(results[0].gradients[name], results[1].gradients[name])
 
 
+def is_unreachable(kernel):
+    """linear_cross_entropy has dot products alone, without a scale: neither float coefficients of
+    16-bit rows, as distances want them, nor sums of rows."""
+    of_distances = r"coefficients<\d+, float, .*, B?Float16, float>$"
+    of_tiles = r"mma::tile_coefficients<B?Float16, float, "
+    return "LinearCrossEntropy" in kernel and (
+        "RowSums<" in kernel or re.match(f"{of_distances}|{of_tiles}", kernel) is not None
+    )
+
+
+@pytest.mark.usefixtures("_tf32")
+def test_every_kernel_is_launched(emulated):
+    """All instantiations that nvcc makes (cuda_budget.json). Results are judged in other tests."""
+
+    def launch(case, arguments):
+        run(case.function, arguments)
+        run(case.function, arguments, case.may_require_grad(arguments))
+
+    for case, variant in VARIANTS:
+        for dtype in (*DTYPES, *HALVES):
+            for engine, reduction in product(("library", "mma"), ("mean", "none")):
+                emulated.set_cuda_engine(engine)
+                launch(case, case.arguments(variant, case.small, dtype, reduction=reduction))
+            emulated.set_cuda_engine("library")
+            if variant in case.few_variants:
+                launch(case, case.arguments(variant, long_size(case), dtype))
+    for (case, edge), dtype in product(EDGES, DTYPES):  # no rows, no keys
+        launch(case, edge.arguments(dtype))
+    for dtype in DTYPES:  # rows that meet nothing
+        rows, none = torch.ones(2, 3, dtype=dtype), torch.ones(0, 3, dtype=dtype)
+        target, temperature = torch.full((2,), -100), torch.tensor(0.5)
+        call = {"input": rows, "linear_weight": none, "target": target}
+        run(fastloss.linear_cross_entropy, call, ("input",))
+        call = {"query": rows, "key": none, "target": target, "temperature": temperature}
+        run(fastloss.info_nce, call, ("query", "temperature"))
+    listed = json.loads(cuda_binaries.BUDGET.read_text(encoding="utf-8"))["kernels"].values()
+    kernels = {kernel for of_file in listed for kernel in of_file}
+    names = build.names_by_place(extension.library())
+    launched = {cuda_binaries.readable(names[place]) for place in emulated.launched()}
+    assert launched <= kernels
+    assert [k for k in sorted(kernels - launched) if not is_unreachable(k)] == []
+
+
 def test_what_the_cpu_refuses_is_nan():
     """Reading a value would wait for the device: nothing is read out of range, and it shows."""
     query, key = (torch.randn(n, 3, generator=generator(n)) for n in (5, 7))
@@ -182,3 +244,8 @@ def test_an_ignored_row_may_hold_anything():
     for name in ("input", "linear_weight"):
         assert torch.equal(results[1].gradients[name], results[0].gradients[name])
     assert not results[1].gradients["input"][1].any()
+    # Smoothed, a class without a valid weight belongs to all rows that exist.
+    leaves |= {"weight": torch.tensor([1.0, -1, 1, 1, 1, 1]), "label_smoothing": 0.1}
+    gradient = run(fastloss.linear_cross_entropy, leaves, ("input",)).gradients["input"]
+    assert torch.equal(gradient.isnan().all(1), target >= 0)
+    assert not gradient[1].any()

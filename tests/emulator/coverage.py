@@ -16,21 +16,38 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import build as emulator
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+from emulator import build as emulator
 
 BOUND = 95
 UNIT = emulator.BUILDS["coverage"]
 KERNELS = emulator.ROOT / "csrc/cuda"
 
 
+def run(source: Path, **environment: str) -> str:
+    """What a program printed; the lines it ran are added to those of earlier runs."""
+    program = emulator.executable(source, UNIT)
+    if not counted(program):
+        program.with_suffix(".gcda").unlink(missing_ok=True)
+    result = emulator.run(program, UNIT, **environment)
+    if result.returncode not in (0, emulator.SKIPPED):
+        raise RuntimeError(f"{source.name}\n{result.stdout}{result.stderr}")
+    return result.stdout
+
+
+def counted(program: Path) -> bool:
+    """Whether it has run since it was made."""
+    data = program.with_suffix(".gcda")
+    return data.exists() and data.stat().st_mtime_ns > program.stat().st_mtime_ns
+
+
 def counts(source: Path) -> dict[Path, dict[int, int]]:
     """How often each line ran, by file, in one program."""
     program = emulator.executable(source, UNIT)
+    if not counted(program):
+        run(source)
     data = program.with_suffix(".gcda")
-    data.unlink(missing_ok=True)
-    result = emulator.run(program, UNIT)
-    if result.returncode not in (0, emulator.SKIPPED):
-        raise RuntimeError(f"{source.name}\n{result.stdout}{result.stderr}")
     gcov = [os.environ.get("GCOV", "gcov"), "--json-format", "--stdout", str(data)]
     report = json.loads(subprocess.run(gcov, capture_output=True, check=True).stdout)
     lines: dict[Path, dict[int, int]] = {}

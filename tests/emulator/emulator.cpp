@@ -31,10 +31,12 @@ constexpr size_t kMostFibers = 2048;
 #endif
 
 std::mutex one_launch;
-uint64_t seed_value = [] {
-  const char* const text = std::getenv("FASTLOSS_EMULATOR_SEED");
-  return text ? std::strtoull(text, nullptr, 10) : uint64_t{1};
-}();
+// Orders of a process: of others than those of another FASTLOSS_EMULATOR_SEED.
+uint64_t seed_of(uint64_t value) {
+  static const char* const text = std::getenv("FASTLOSS_EMULATOR_SEED");
+  return ((text ? std::strtoull(text, nullptr, 10) : 0) << 16) + value;
+}
+uint64_t seed_value = seed_of(1);
 std::vector<std::unique_ptr<Fiber>> fibers;
 std::map<const void*, size_t> device_memory;
 int accesses = 0;  // that are open
@@ -271,7 +273,7 @@ void arrive_in_warp(Thread& thread, Site site) {
 
 void seed(uint64_t value) {
   const std::lock_guard lock(one_launch);
-  seed_value = value;
+  seed_value = seed_of(value);
 }
 
 void check_parameter(const void* parameter, size_t size) {

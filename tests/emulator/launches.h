@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <set>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -17,18 +18,22 @@ extern "C" __attribute__((used, noinline)) inline void fastloss_launches_begin()
 
 namespace fastloss::emulator {
 
+// The places of all kernels that were launched.
+inline std::set<int64_t> launched;
+
 // One line a launch: the kernel's place, blocks, threads, and every parameter's bytes in
 // hexadecimal digits. A kernel's first launches of each grid are enough.
 inline void write_down(const void* kernel, device::Grid grid, int threads,
                        const std::vector<std::pair<const void*, size_t>>& parameters) {
+  const int64_t place =
+      reinterpret_cast<intptr_t>(kernel) - reinterpret_cast<intptr_t>(&fastloss_launches_begin);
+  launched.insert(place);
   static const char* const name = std::getenv("FASTLOSS_LAUNCHES");
   if (name == nullptr) return;
   static std::FILE* const file = std::fopen(name, "a");
   static std::map<std::tuple<const void*, int64_t, int64_t>, int> seen;
   if (file == nullptr || grid.x * grid.y > 64 || ++seen[{kernel, grid.x, grid.y}] > 2) return;
-  std::fprintf(file, "%lld %lld %lld %d",
-               static_cast<long long>(reinterpret_cast<intptr_t>(kernel) -
-                                      reinterpret_cast<intptr_t>(&fastloss_launches_begin)),
+  std::fprintf(file, "%lld %lld %lld %d", static_cast<long long>(place),
                static_cast<long long>(grid.x), static_cast<long long>(grid.y), threads);
   for (const auto& [data, size] : parameters) {
     std::fputc(' ', file);

@@ -27,6 +27,12 @@ constexpr bool kForRaces = true;
 #else
 constexpr bool kForRaces = false;
 #endif
+// Types of 16 bits are one to the address sanitizer.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = kForRaces;
+#endif
 
 // splitmix64. No generator of the standard library: one that the emulator uses as well would be the
 // same function, watched by the race detector.

@@ -379,12 +379,19 @@ class Run {
     device::run_backward<Loss, S, T>(runtime_, input(), loss_, out.rows.data(), result);
     costs(cost_.backward);
     gradients(out, result.gradients, expected);
+    if (!with_numbers) return;
+    // The numbers alone.
+    const Out alone(runtime_, p_);
+    result.gradients = wanted(alone, true);
+    result.gradients.query = result.gradients.key = result.gradients.own = nullptr;
+    device::run_backward<Loss, S, T>(runtime_, input(), loss_, out.rows.data(), result);
+    gradients(alone, result.gradients, expected);
   }
 
   void gradients(const Out& out, const device::PairwiseGradientsOnDevice<T>& g,
                  const Exact& expected) {
-    sizes("query", out.query, expected.query, expected, true);
-    sizes("key", out.key, expected.key, expected, true);
+    if (g.query) sizes("query", out.query, expected.query, expected, true);
+    if (g.key) sizes("key", out.key, expected.key, expected, true);
     if (g.key_bias) sizes("bias", out.bias, expected.bias, expected, false);
     if (g.scale) sizes("scale", out.scale, expected.scale, expected, false);
     // A shift belongs to losses whose scores are not normalised by each other.
@@ -460,6 +467,7 @@ class Run {
 
   std::vector<char> bits(const Out& out, bool gradient, bool with_numbers) const {
     std::vector<char> all;
+    const emulator::DeviceAccess access;
     const auto add = [&](const auto& buffer) {
       const auto* const data = reinterpret_cast<const char*>(buffer.data());
       all.insert(all.end(), data, data + buffer.size() * sizeof(*buffer.data()));

@@ -9,5 +9,7 @@ int main() {
     const Subject<NtXent> coupled{
         "nt_xent", {0}, rule<long double, false>, rule<double, false>, rule<float, false>};
     run_all<NtXent, BFloat16>(coupled, true);
+    // A tile of several blocks of rows that has more columns than rows.
+    run<NtXent, BFloat16>(coupled, random_set(320, 0, true, Similarity::kCosine, 2), 1 << 26, 1);
   });
 }

@@ -69,6 +69,9 @@ void all() {
                              {0.7}, {})
         .check(true);
   }
+  Problem empty = problem(2, 0, true, Similarity::kCosine, 1);
+  empty.target.assign(2, -1);
+  Run<SigLipLoss, S>("siglip_loss without keys", empty, siglip(-2), {-2}, {}).check(true);
   Problem p = problem(140, 1100, true, Similarity::kEuclidean, 1);
   p.workspace = 1 << 18;  // rows and columns are cut
   Run<InBatchBprLoss, S>("in_batch_bpr_loss cut", p, bpr(), {}, {}).check(true);

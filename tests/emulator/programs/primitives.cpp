@@ -7,6 +7,7 @@
 #include <limits>
 #include <random>
 #include <set>
+#include <stdexcept>
 
 #include "check.h"
 #include "cuda/launch.h"
@@ -42,6 +43,22 @@ void test_places() {
     CHECK(got[4 * i] == thread && got[4 * i + 1] == (thread & 31) && got[4 * i + 2] == thread >> 5);
     CHECK(got[4 * i + 3] == 3096);
   }
+}
+
+void test_grids() {
+  PlainRuntime runtime;
+  const Buffer<int64_t> out(runtime, 96 * 4);
+  for (const Grid grid : {Grid{-1, 1}, Grid{1, -1}, Grid{int64_t{1} << 31, 1}, Grid{1, 65536}}) {
+    bool refused = false;
+    try {
+      launch(places, grid, 96, runtime.queue(), out.data());
+    } catch (const std::invalid_argument&) {
+      refused = true;
+    }
+    CHECK(refused);
+  }
+  launch(places, Grid{0, 1}, 96, runtime.queue(), out.data());  // no block, no thread
+  for (const int64_t value : download(out)) CHECK(value == -1);
 }
 
 // ---- exchanges
@@ -307,7 +324,8 @@ std::vector<int64_t> order_of(uint64_t seed) {
   emulator::seed(seed);
   counter = 0;
   launch(turns, Grid{4}, 64, runtime.queue(), out.data());
-  return download(out);
+  const emulator::DeviceAccess access;  // no download: this is not the same in every order
+  return {out.data(), out.data() + out.size()};
 }
 
 void test_order() {
@@ -400,6 +418,7 @@ void test_memory() {
 
 int main() {
   test_places();
+  test_grids();
   test_exchanges();
   test_product<BFloat16>();
   test_product<Float16>();
