@@ -6,7 +6,7 @@
 #   make metric      metric learning on MNIST digits, one loss after the other
 #   make test        C++ and Python tests
 #   make test-deep   the tests that take minutes
-#   make test-cuda   proofs of the CUDA kernels that take tens of minutes, without a GPU
+#   make test-cuda   proofs of the CUDA kernels as nvcc compiles them, without a GPU
 #   make cuda-build  build with CUDA kernels and import, in .venv-cuda (needs nvcc, no GPU)
 #   make bench       benchmarks; options by ARGS, as in: make bench ARGS=--quick
 #   make lint        ruff, clang-format, mypy
@@ -62,9 +62,12 @@ py-test:
 	@$(environment) test bench
 	$(python) -m pytest -q -n 2 --dist worksteal $(ARGS)
 
+# One after the other where times and memory are measured; CUDA kernels on the CPU side by side.
+emulated := $(addprefix tests/test_,emulator.py emulator_mutants.py cuda_emulated.py)
 test-deep:
 	@$(environment) test bench docs demo
-	$(python) -m pytest -q -m deep $(ARGS)
+	$(python) -m pytest -q -m deep $(foreach file,$(emulated),--ignore=$(file)) $(ARGS)
+	$(python) -m pytest -q -n 2 --dist worksteal -m deep $(emulated) $(ARGS)
 
 test-cuda:
 	@$(environment) test bench cuda
