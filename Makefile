@@ -31,7 +31,7 @@ export MPLCONFIGDIR ?= $(CURDIR)/.venv/cache/matplotlib
 python := .venv/bin/python
 environment = sh _build/preflight.sh && $(PYTHON) _build/environment.py
 
-.PHONY: demo modes simclr metric test cpp-test py-test test-deep test-cuda cuda-build bench lint docs lock clean
+.PHONY: demo modes simclr metric test cpp-test py-test test-deep measured-test emulated-test test-cuda cuda-build bench lint docs lock clean
 
 demo:
 	@$(environment) demo
@@ -62,11 +62,18 @@ py-test:
 	@$(environment) test bench
 	$(python) -m pytest -q -n 2 --dist worksteal $(ARGS)
 
-# One after the other where times and memory are measured; CUDA kernels on the CPU side by side.
-emulated := $(addprefix tests/test_,emulator.py emulator_mutants.py cuda_emulated.py)
-test-deep:
+test-deep: measured-test emulated-test
+
+emulated := tests/test_emulator.py tests/test_emulator_mutants.py tests/test_cuda_emulated.py
+
+# One after the other: some measure time or memory.
+measured-test:
 	@$(environment) test bench docs demo
 	$(python) -m pytest -q -m deep $(foreach file,$(emulated),--ignore=$(file)) $(ARGS)
+
+# CUDA kernels on the CPU.
+emulated-test:
+	@$(environment) test bench
 	$(python) -m pytest -q -n 2 --dist worksteal -m deep $(emulated) $(ARGS)
 
 test-cuda:

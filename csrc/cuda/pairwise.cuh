@@ -28,6 +28,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <stdexcept>
 #include <type_traits>
 
 #include "cuda/mma_coefficients.cuh"

@@ -184,7 +184,8 @@ FASTLOSS_DEVICE Derived<T> derive(const Scores<S, T>& scores, const Rule& rule,
 #pragma unroll
   for (int j = 0; j < kSpan; ++j) {
     out.w[j] = coefficient(scores.kind, scores.scale.get(), z[j], own * others[j], out.dscore[j]);
-    // Times a factor of 0, numbers of classes that are NaN were NaN.
+    // Past the end scores are −inf, which have no derivative. An ignored row has factor 0, but 0
+    // times the NaN of a refused class weight is NaN.
     if (masks.target == kIgnoredRow) out.w[j] = out.dscore[j] = T(0);
     sums.weight += out.w[j];
   }

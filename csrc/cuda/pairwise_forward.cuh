@@ -128,6 +128,8 @@ void PairwiseCuda<Loss, S>::own_scores() {
     over_warps(in_.n * in_.h, own_similarities<S, T>, scores_, in_.negatives, in_.h, own_.data(),
                own_norm_.data());
     over_warps(in_.n, own_states<Loss>, loss_, own_.data(), in_.n, in_.h, own_state_.data());
+  } else if (in_.h > 0) {
+    throw std::invalid_argument("rows of this loss cannot own negatives");
   }
 }
 

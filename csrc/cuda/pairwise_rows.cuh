@@ -76,7 +76,9 @@ void finish_totals(const Totals* partial, int64_t parts, Scalar<T> scale, bool s
   const double divisor = mean ? all.divisor : 1;
   const double factor = divisor == 0 ? 0 : 1 / divisor;  // 0: nothing to average
   *overall = static_cast<T>(factor);
-  if (loss != nullptr) *loss = divisor == 0 ? T(0) : static_cast<T>(all.loss / divisor);
+  // Nothing to average is 0, but a NaN stays: what was refused must show.
+  const bool nothing = divisor == 0 && all.loss == all.loss;
+  if (loss != nullptr) *loss = nothing ? T(0) : static_cast<T>(all.loss / divisor);
   if (dscale != nullptr) {
     // s = z / temperature: ∂/∂temperature = −scale² · ∂/∂scale.
     const double s = static_cast<double>(scale.get());

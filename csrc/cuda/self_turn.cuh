@@ -74,7 +74,7 @@ void SelfCuda<Loss, S>::turn(const SelfTile& tile, const T* products, W* out, co
   const auto kernel = [&] {
     if constexpr (!std::is_same_v<W, T>) {
       return differentiate_self<Loss, false, S, W>;
-    } else if constexpr (Work::kShort) {  // coefficients of distances alone are not
+    } else if constexpr (Work::kShort) {  // others than those of distances have 16 bits
       return differentiate_self<Loss, true, S, W>;
     } else {
       return work.distance ? differentiate_self<Loss, true, S, W>
@@ -96,10 +96,10 @@ template <class Loss, class S>
 void SelfCuda<Loss, S>::differentiate(const SelfTile& tile, T* products, const Gradients& gradients,
                                       const Work& work) {
   Matrix w{products, kStored<T>, tile.rows, tile.cols, tile.stride};
-  const bool in_place = work.narrow.size() == 0;
-  if (in_place) turn(tile, products, products, work);
+  const bool narrows = Work::kShort && !work.distance;
+  if (!narrows) turn(tile, products, products, work);
   if constexpr (Work::kShort) {
-    if (!in_place) {
+    if (narrows) {
       turn(tile, products, work.narrow.data(), work);
       w.data = work.narrow.data();
       w.type = kStored<S>;

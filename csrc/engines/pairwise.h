@@ -15,6 +15,7 @@
 //     dscores(z, bias, column, count, Row, factor, out)   factor · ∂L/∂s of every other score of a
 //                                                      span; 0 for −inf
 //     weighs(), weigh(…), weigh_factor(…)              short cut: ∂L/∂s = weight · row factor
+//     kOwnsNegatives              whether rows may own negatives; absent: no
 // A symmetric loss is one of rows and of columns, the targets being the diagonal. Its functor
 // serves both and also gives
 //     push_columns(tile, stride, rows, cols, State*)     merges a tile into its columns' states
@@ -85,7 +86,6 @@ template <class Loss>
 concept OnePass = requires { &Loss::slopes; };
 template <class Loss>
 concept TargetFirst = OnePass<Loss> && Loss::kTargetFirst;
-// Rows may own negatives: of other losses there are no kernels for them.
 template <class Loss>
 concept OwnsNegatives = Loss::kOwnsNegatives;
 

@@ -94,6 +94,12 @@ def executable(source: Path, build: Build, root: Path = ROOT) -> Path:
     return target
 
 
+def files_of(source: Path, build: Build, root: Path = ROOT) -> set[str]:
+    """The names of the files that a program is made of, once it is compiled."""
+    stamp = root / "build/emulator" / build.name / f"{source.stem}.json"
+    return {Path(name).name for name in json.loads(stamp.read_text())["files"]}
+
+
 def _compiled(source: Path, directory: Path, flags: tuple[str, ...], root: Path) -> Path:
     target = directory / f"{source.stem}.o"
     stamp = directory / f"{source.stem}.json"

@@ -32,6 +32,7 @@ def run(source: Path, **environment: str) -> str:
         program.with_suffix(".gcda").unlink(missing_ok=True)
     result = emulator.run(program, UNIT, **environment)
     if result.returncode not in (0, emulator.SKIPPED):
+        program.with_suffix(".gcda").unlink(missing_ok=True)
         raise RuntimeError(f"{source.name}\n{result.stdout}{result.stderr}")
     return result.stdout
 

@@ -31,7 +31,7 @@ constexpr size_t kMostFibers = 2048;
 #endif
 
 std::mutex one_launch;
-// Orders of a process: of others than those of another FASTLOSS_EMULATOR_SEED.
+// FASTLOSS_EMULATOR_SEED moves the seeds that a program sets itself, too.
 uint64_t seed_of(uint64_t value) {
   static const char* const text = std::getenv("FASTLOSS_EMULATOR_SEED");
   return ((text ? std::strtoull(text, nullptr, 10) : 0) << 16) + value;

@@ -17,6 +17,7 @@ PYBIND11_MODULE(fastloss_emulated, module) {
     const auto& places = fastloss::emulator::launched;
     return std::vector<int64_t>(places.begin(), places.end());
   });
+  module.def("forget_launched", [] { fastloss::emulator::launched.clear(); });
   module.def("set_cuda_engine", [](const std::string& name) {
     using fastloss::cuda::Engine;
     fastloss::cuda::engine_choice() = name == "mma" ? Engine::kMma : Engine::kAuto;

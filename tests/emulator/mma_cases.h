@@ -27,7 +27,7 @@ constexpr bool kForRaces = true;
 #else
 constexpr bool kForRaces = false;
 #endif
-// Types of 16 bits are one to the address sanitizer.
+// To the sanitizers float16 is bfloat16: the same loads and stores.
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kSanitized = true;
 #else
