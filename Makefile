@@ -6,7 +6,7 @@
 #   make metric      metric learning on MNIST digits, one loss after the other
 #   make test        C++ and Python tests
 #   make test-deep   the tests that take minutes
-#   make test-cuda   proofs of the CUDA kernels as nvcc compiles them, without a GPU
+#   make test-cuda   proofs of the CUDA kernels that take tens of minutes, without a GPU
 #   make cuda-build  build with CUDA kernels and import, in .venv-cuda (needs nvcc, no GPU)
 #   make bench       benchmarks; options by ARGS, as in: make bench ARGS=--quick
 #   make lint        ruff, clang-format, mypy
@@ -64,7 +64,7 @@ py-test:
 
 test-deep: measured-test emulated-test
 
-emulated := tests/test_emulator.py tests/test_emulator_mutants.py tests/test_cuda_emulated.py
+emulated := tests/test_cuda_emulated.py
 
 # One after the other: some measure time or memory.
 measured-test:
