@@ -69,7 +69,7 @@ emulated := tests/test_cuda_emulated.py
 # One after the other: some measure time or memory.
 measured-test:
 	@$(environment) test bench docs demo
-	$(python) -m pytest -q -m deep $(foreach file,$(emulated),--ignore=$(file)) $(ARGS)
+	$(python) -m pytest -q -m deep --ignore=$(emulated) $(ARGS)
 
 # CUDA kernels on the CPU.
 emulated-test:
