@@ -13,6 +13,7 @@
 #include "emulator_launch.h"
 #include "engines/similarity.h"
 #include "plain_runtime.h"
+#include "sanitized.h"
 
 namespace fastloss::mma_test {
 
@@ -20,19 +21,6 @@ inline int failures = 0;
 inline void fail(const std::string& what) {
   if (++failures <= 20) std::printf("%s\n", what.c_str());
 }
-
-// The race detector needs every kernel once, with more steps than buffers and more tiles than one.
-#if defined(__SANITIZE_THREAD__)
-constexpr bool kForRaces = true;
-#else
-constexpr bool kForRaces = false;
-#endif
-// To the sanitizers float16 is bfloat16: the same loads and stores.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = kForRaces;
-#endif
 
 // splitmix64. No generator of the standard library: one that the emulator uses as well would be the
 // same function, watched by the race detector.

@@ -18,6 +18,7 @@
 #include "cuda/pairwise_run.cuh"
 #include "emulator.h"
 #include "plain_runtime.h"
+#include "sanitized.h"
 
 namespace fastloss::test {
 

@@ -17,6 +17,7 @@
 #include "cuda/self.cuh"
 #include "emulator.h"
 #include "plain_runtime.h"
+#include "sanitized.h"
 
 namespace fastloss::test {
 
@@ -216,12 +217,6 @@ struct Subject {
     }
   }
 };
-
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr bool kSanitized = true;  // slow: a few of each kind
-#else
-constexpr bool kSanitized = false;
-#endif
 
 inline void check_error(const std::string& what, long double got, long double exact,
                         long double yardstick, long double floor) {

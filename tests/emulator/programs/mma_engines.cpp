@@ -259,13 +259,11 @@ void all() {
 
 int main() {
   few<BFloat16>();
-#if !defined(__SANITIZE_THREAD__)
-  few<float>();
-  all();
-#endif
-#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-  few<Float16>();
-#endif
+  if constexpr (!kForRaces) {
+    few<float>();
+    all();
+  }
+  if constexpr (!kSanitized) few<Float16>();
   if (failures > 0) std::printf("%d failures\n", failures);
   return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

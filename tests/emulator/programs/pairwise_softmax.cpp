@@ -128,10 +128,10 @@ void shapes() {
   run(129, 127, 1 << 22, {});
   run(5, 1031, 1 << 22, {});  // a block a row
   run(1, 9001, 1 << 22, {});  // rows in parts
-#if !defined(__SANITIZE_THREAD__)
-  run(300, 520, 300 * 1024 * static_cast<int64_t>(sizeof(typename Run<InfoNce, S>::T)) / 2, {});
-  run(150, 2100, 1 << 18, {.gradient = 4});  // too few complete rows: columns are cut
-#endif
+  if constexpr (!kForRaces) {
+    run(300, 520, 300 * 1024 * static_cast<int64_t>(sizeof(typename Run<InfoNce, S>::T)) / 2, {});
+    run(150, 2100, 1 << 18, {.gradient = 4});  // too few complete rows: columns are cut
+  }
 }
 
 template <class S>
@@ -186,9 +186,7 @@ void all() {
   options<S>(0, true, Similarity::kCosine);
   classes<S>(0);
   classes<S>(0.2);
-#if !defined(__SANITIZE_THREAD__)
-  hard_values<S>();
-#endif
+  if constexpr (!kForRaces) hard_values<S>();
 }
 
 }  // namespace
@@ -197,11 +195,11 @@ int main() {
   return report_of([] {
     all<float>();
     options<Float16>(0, false, Similarity::kDot);  // whose unit is looked for
-#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
-    all<double>();
-    all<Float16>();
-    shapes<float>();
-#endif
+    if constexpr (!kSanitized) {
+      all<double>();
+      all<Float16>();
+      shapes<float>();
+    }
     all<BFloat16>();
     shapes<BFloat16>();
   });

@@ -12,6 +12,7 @@
 #include "check.h"
 #include "cuda/launch.h"
 #include "plain_runtime.h"
+#include "sanitized.h"
 
 using namespace fastloss;
 using namespace fastloss::device;
@@ -313,8 +314,7 @@ void test_arrays() {
 
 // ---- order
 
-#if !defined(__SANITIZE_THREAD__)  // it is a race, on purpose
-int64_t counter = 0;
+int64_t counter = 0;  // a race, on purpose
 
 FASTLOSS_KERNEL(64, 1) void turns(int64_t* out) { out[block().x * 64 + thread()] = counter++; }
 
@@ -336,7 +336,6 @@ void test_order() {
     CHECK(turns.size() == 64 && *turns.rbegin() - *turns.begin() == 63);
   }
 }
-#endif
 
 // ---- the runtime
 
@@ -427,9 +426,7 @@ int main() {
   test_tf32();
   test_copies();
   test_arrays();
-#if !defined(__SANITIZE_THREAD__)
-  test_order();
-#endif
+  if constexpr (!kForRaces) test_order();
   test_products();
   test_memory();
   return test::report();
