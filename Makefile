@@ -6,7 +6,7 @@
 #   make metric      metric learning on MNIST digits, one loss after the other
 #   make test        C++ and Python tests
 #   make test-deep   the tests that take minutes
-#   make test-cuda   proofs of the CUDA kernels that take tens of minutes, without a GPU
+#   make test-cuda   proofs of the CUDA kernels as nvcc compiles them, without a GPU: tens of minutes
 #   make cuda-build  build with CUDA kernels and import, in .venv-cuda (needs nvcc, no GPU)
 #   make bench       benchmarks; options by ARGS, as in: make bench ARGS=--quick
 #   make lint        ruff, clang-format, mypy
@@ -64,12 +64,12 @@ py-test:
 
 test-deep: measured-test emulated-test
 
-emulated := tests/test_cuda_emulated.py
+emulated := tests/test_cuda_emulated.py tests/test_emulator.py
 
-# One after the other: some measure time or memory.
+# One after the other: some measure time or memory, or take both cores.
 measured-test:
 	@$(environment) test bench docs demo
-	$(python) -m pytest -q -m deep --ignore=$(emulated) $(ARGS)
+	$(python) -m pytest -q -m deep $(emulated:%=--ignore=%) $(ARGS)
 
 # CUDA kernels on the CPU.
 emulated-test:

@@ -9,7 +9,8 @@ at a size at which it was executed. Needs nvcc, g++ and the packages of the extr
 
 A branch on data it cannot decide. Such kernels are analysed once more with each of these branches
 taken one way: "race_free, branches assumed" is less than race_free, and another answer then says
-nothing. What is unsupported is no pass, but listed.
+nothing. What is unsupported is no pass, but listed; where "barriers agree" stands beside it, the
+first half of the proof is complete, and accesses to memory are undecided.
 
 Kernels are templates over losses and types, whose accesses are the same: one of each template is
 analysed, all of them with --all.
@@ -36,6 +37,7 @@ SECONDS = 60  # for one analysis of a kernel
 # Of branches on data: fall through, and execute guarded instructions; so many turns of loops.
 ASSUMED = {"representative_branches": True, "bounded_computation_loops": True}
 ASSUMED_FREE = "race_free, branches assumed"
+UNDECIDED, UNDECIDED_MEMORY = "unsupported", "unsupported, barriers agree"
 FINDINGS = ("not_wellsynced", "potential_race", "invalid_lifecycle")
 BLOCKS = (4, 16)  # of a launch: enough to meet each other, few enough to be analysed
 
@@ -47,9 +49,11 @@ class Launch(NamedTuple):
 
     @property
     def preference(self):
-        """Small launches first, but of several blocks."""
+        """With the most arrays, since of a null pointer sentryward knows no allocation; then small
+        launches first, but of several blocks."""
+        arrays = sum(is_address(value) for data in self.parameters for _, value in words(data))
         blocks = self.grid[0] * self.grid[1]
-        return (not BLOCKS[0] <= blocks <= BLOCKS[1], abs(blocks - BLOCKS[0]))
+        return (-arrays, not BLOCKS[0] <= blocks <= BLOCKS[1], abs(blocks - BLOCKS[0]))
 
 
 class Verdict(NamedTuple):
@@ -144,7 +148,7 @@ def parameter_types(ptx: str, kernel: str) -> list[tuple[str, str]]:
 def analyse(kernel: str, ptx: str, launch: Launch, folder: Path) -> Verdict:
     """Ask sentryward; if branches on data are in its way, under assumptions."""
     verdict = answered(kernel, ptx, launch, folder, {})
-    if verdict.result != "unsupported" or "control_predicate" not in verdict.detail:
+    if verdict.result != UNDECIDED or "control_predicate" not in verdict.detail:
         return verdict
     assumed = answered(kernel, ptx, launch, folder, ASSUMED)
     if assumed.result == "race_free":
@@ -170,8 +174,8 @@ def answered(
     pointers = {
         (name, offset): place(name, offset) | {"type": "pointer"}
         for name, data in values.items()
-        for offset in range(0, len(data) - 7, 8)
-        if is_address(int.from_bytes(data[offset : offset + 8], "little"))
+        for offset, value in words(data)
+        if is_address(value)
     }
     given: dict[tuple[str, int], dict] = {}
     while True:
@@ -193,12 +197,21 @@ def answered(
         ]
         fresh = [one for one in wanted if one[:2] not in given.keys() | pointers.keys()]
         if not fresh:
-            return Verdict(kernel, answer["result"], explained(answer))
+            result = answer["result"]
+            if result == UNDECIDED and answer["checks"]["synchronization"] == "passed":
+                result = UNDECIDED_MEMORY
+            return Verdict(kernel, result, explained(answer))
         for name, offset, size in fresh:
             data = values[name][offset : offset + size]
             value = int.from_bytes(data, "little", signed=types[name].startswith("s"))
             kind = types[name] or f"u{8 * size}"
             given[name, offset] = place(name, offset) | {"type": kind, "value": value}
+
+
+def words(data: bytes) -> list[tuple[int, int]]:
+    """The 64-bit numbers in a parameter, by their offsets."""
+    offsets = range(0, len(data) - 7, 8)
+    return [(offset, int.from_bytes(data[offset : offset + 8], "little")) for offset in offsets]
 
 
 def is_address(value: int) -> bool:

@@ -1,6 +1,6 @@
 """CUDA kernels run on the CPU (tests/emulator): every program in every build, without a report.
 
-`make test` runs what a program says is quick, `make test-cuda` the rest.
+`make test` runs what a program says is quick, `make test-deep` the rest.
 """
 
 import re
@@ -49,13 +49,13 @@ def test_quick_program(name, build):
     accept(name, build)
 
 
-@pytest.mark.cuda_deep
+@pytest.mark.deep
 @pytest.mark.parametrize(("name", "build"), [pair for pair in SANITIZED if pair not in QUICK])
 def test_sanitized_program(name, build):
     accept(name, build)
 
 
-@pytest.mark.cuda_deep
+@pytest.mark.deep
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program_in_any_order(name):
     """Its checks hold, of all types; with threads and blocks in another order, to the same bits."""
@@ -88,7 +88,7 @@ def test_faults(build):
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.cuda_deep
+@pytest.mark.deep
 @pytest.mark.skipif(shutil.which("gcov") is None, reason="no gcov")
 def test_coverage():
     """The programs run at least 95 % of the lines of each file with kernels."""

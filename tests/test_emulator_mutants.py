@@ -14,7 +14,7 @@ def test_table_is_fresh():
         assert mutants.planted(mutant, text) != text
 
 
-@pytest.mark.cuda_deep
+@pytest.mark.deep
 def test_planted_bugs_are_caught(capsys):
     failed = mutants.main([])
     report = capsys.readouterr().out

@@ -144,10 +144,12 @@ class PlainRuntime : public device::Runtime {
 struct Digest {
   uint64_t value = 0xcbf29ce484222325;  // FNV-1a
 
-  void add(const void* data, size_t size) {
-    for (size_t i = 0; i < size; ++i) {
-      value = (value ^ static_cast<const unsigned char*>(data)[i]) * 0x100000001b3;
-    }
+  template <class V>
+  void add(V one) {
+    __builtin_clear_padding(&one);  // which is whatever was on a thread's stack
+    unsigned char bytes[sizeof(V)];
+    std::memcpy(bytes, &one, sizeof(V));
+    for (const unsigned char byte : bytes) value = (value ^ byte) * 0x100000001b3;
   }
   ~Digest() {
     if (!std::getenv("FASTLOSS_EMULATOR_DIGEST")) return;
@@ -170,8 +172,9 @@ class Uploaded : public device::Buffer<V> {
 template <class V>
 std::vector<V> download(const V* data, int64_t count) {
   const DeviceAccess access;
-  digest.add(data, static_cast<size_t>(count) * sizeof(V));
-  return std::vector<V>(data, data + count);
+  const std::vector<V> values(data, data + count);
+  for (const V& value : values) digest.add(value);
+  return values;
 }
 template <class V>
 std::vector<V> download(const device::Buffer<V>& buffer) {

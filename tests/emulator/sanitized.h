@@ -1,4 +1,5 @@
-// What the sanitizers leave out: they are slow, and look for less than the plain build.
+// What the sanitizers leave out: they are slow, and look for less than the plain build. A loss or a
+// type that differs from another in arithmetic alone makes the same accesses.
 #pragma once
 
 namespace fastloss {
@@ -10,7 +11,7 @@ constexpr bool kForRaces = true;
 constexpr bool kForRaces = false;
 #endif
 
-// Types that differ in loads and stores alone stand for each other, and few cases for many.
+// bfloat16 stands for most types, a loss for its like, one order of threads for two.
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kSanitized = true;
 #else
