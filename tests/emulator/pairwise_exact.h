@@ -66,6 +66,11 @@ struct Sizes {
     size[at] += std::isfinite(bound) ? std::abs(bound) : 0;
     spread[at] = std::hypot(spread[at], std::isfinite(bound) ? bound : 0);
   }
+  void scale(double factor) {
+    for (std::vector<double>* const numbers : {&value, &size, &spread}) {
+      for (double& x : *numbers) x *= factor;
+    }
+  }
 };
 
 struct Exact {
@@ -77,9 +82,20 @@ struct Exact {
         bias(p.m),
         scale(1),
         shift(1) {}
+  // Of the sum of the rows; of their mean.
+  Exact mean() const {
+    Exact out = *this;
+    const double factor = divisor == 0 ? 0 : 1 / divisor;
+    out.loss = divisor == 0 ? 0 : loss * factor;
+    for (Sizes* const gradient :
+         {&out.query, &out.key, &out.negatives, &out.bias, &out.scale, &out.shift}) {
+      gradient->scale(factor);
+    }
+    return out;
+  }
   std::vector<double> values;
   Sizes query, key, negatives, bias, scale, shift;
-  double loss = 0, reach = 0;
+  double loss = 0, reach = 0, divisor = 0;
 };
 
 namespace detail {
@@ -144,7 +160,7 @@ inline Pair pair_of(const Problem& p, const double* q, const double* k,
 }  // namespace detail
 
 // `columns`: the same loss of the columns is added, halves of both (symmetric losses).
-inline Exact exact(const Problem& p, const Definition& define, bool mean, bool columns = false) {
+inline Exact exact(const Problem& p, const Definition& define, bool columns = false) {
   Exact out(p);
   std::vector<double> centre(p.d);
   for (int64_t j = 0; j < p.m * p.d; ++j) {
@@ -154,7 +170,6 @@ inline Exact exact(const Problem& p, const Definition& define, bool mean, bool c
   const int64_t wide = p.m + p.h;
   std::vector<std::vector<double>> slopes(p.n, std::vector<double>(wide));
   std::vector<std::vector<detail::Pair>> pairs(p.n);
-  double divisor = 0, total = 0;
   const double half = columns ? 0.5 : 1;
   const auto score = [&](int64_t i, int64_t j) {
     const double shift = j == p.target[i] ? p.scale * p.margin : 0;
@@ -189,7 +204,7 @@ inline Exact exact(const Problem& p, const Definition& define, bool mean, bool c
       allowed[j] = j >= p.m || p.allowed(i, j);
     }
     const auto own = [&](int64_t j) -> double& { return slopes[i][j]; };
-    if (add_row(i, s, allowed, p.target[i], own)) divisor += p.factor[i];
+    if (add_row(i, s, allowed, p.target[i], own)) out.divisor += p.factor[i];
   }
   for (int64_t j = 0; columns && j < p.m; ++j) {
     std::vector<double> s(p.n);
@@ -197,12 +212,10 @@ inline Exact exact(const Problem& p, const Definition& define, bool mean, bool c
     for (int64_t i = 0; i < p.n; ++i) s[i] = score(i, j), allowed[i] = p.allowed(i, j);
     add_row(j, s, allowed, j, [&](int64_t i) -> double& { return slopes[i][j]; });
   }
-  for (const double value : out.values) total += value;
-  const double overall = !mean ? 1 : divisor == 0 ? 0 : 1 / divisor;
-  out.loss = mean && divisor == 0 ? 0 : total * overall;
+  for (const double value : out.values) out.loss += value;
   for (int64_t i = 0; i < p.n; ++i) {
     for (int64_t j = 0; j < wide; ++j) {
-      const double w = overall * slopes[i][j];
+      const double w = slopes[i][j];
       if (w == 0) continue;
       const detail::Pair& pair = pairs[i][j];
       const int64_t at = j < p.m ? j : i * p.h + j - p.m;

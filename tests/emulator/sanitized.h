@@ -11,7 +11,7 @@ constexpr bool kForRaces = true;
 constexpr bool kForRaces = false;
 #endif
 
-// bfloat16 stands for most types, a loss for its like, one order of threads for two.
+// bfloat16 stands for most types, and a loss for its like.
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kSanitized = true;
 #else

@@ -283,36 +283,28 @@ void run(const Subject<Loss>& subject, Set set, int64_t workspace, int64_t full_
         result.gradients = {of_rows.data(), set.k > 0 ? of_others.data() : nullptr,
                             number.data() + 1};
       }
-      std::vector<T> first;
-      for (const uint64_t seed : {1, 2}) {
-        if (seed == 2 && pass != 1) break;
-        emulator::seed(seed);
-        runtime.restart_peak();
-        const int64_t before = runtime.multiply_adds();
-        {
-          Engine engine(runtime, in, loss, full_tile);
-          if (pass == 0) engine.forward(saved.data(), result);
-          if (pass == 1) engine.forward_gradient(saved.data(), result);
-          if (pass == 2) engine.backward(saved.data(), result);
-          if (pass < 2) engine.losses(saved.data(), values.data());
-        }
-        const double adds = static_cast<double>(runtime.multiply_adds() - before);
-        const double product = static_cast<double>(set.n * (set.itself * set.n + set.k) * set.d);
-        if (pass == 0 && expected.forward > 0) CHECK(adds <= expected.forward * product);
-        if (pass == 1 && expected.gradient > 0) CHECK(adds <= expected.gradient * product);
-        // Beside the workspace: copies of the operands, numbers of rows, gradients of the test.
-        const int64_t beside = set.all() * (2 * (set.d + 16) * 4 + 200) * (sizeof(T) / 4) + 300000;
-        CHECK(runtime.bytes_peak() - live <= workspace + beside);
-        std::vector<T> results = emulator::download(number);
-        results.resize(pass == 0 ? 1 : 2);
-        for (const auto& part : {pass < 2 ? emulator::download(values) : std::vector<T>{},
-                                 pass > 0 ? emulator::download(of_rows) : std::vector<T>{},
-                                 pass > 0 ? emulator::download(of_others) : std::vector<T>{}}) {
-          results.insert(results.end(), part.begin(), part.end());
-        }
-        if (seed == 1) first = results;
-        CHECK(first.size() == results.size() &&
-              std::memcmp(first.data(), results.data(), first.size() * sizeof(T)) == 0);
+      runtime.restart_peak();
+      const int64_t before = runtime.multiply_adds();
+      {
+        Engine engine(runtime, in, loss, full_tile);
+        if (pass == 0) engine.forward(saved.data(), result);
+        if (pass == 1) engine.forward_gradient(saved.data(), result);
+        if (pass == 2) engine.backward(saved.data(), result);
+        if (pass < 2) engine.losses(saved.data(), values.data());
+      }
+      const double adds = static_cast<double>(runtime.multiply_adds() - before);
+      const double product = static_cast<double>(set.n * (set.itself * set.n + set.k) * set.d);
+      if (pass == 0 && expected.forward > 0) CHECK(adds <= expected.forward * product);
+      if (pass == 1 && expected.gradient > 0) CHECK(adds <= expected.gradient * product);
+      // Beside the workspace: copies of the operands, numbers of rows, gradients of the test.
+      const int64_t beside = set.all() * (2 * (set.d + 16) * 4 + 200) * (sizeof(T) / 4) + 300000;
+      CHECK(runtime.bytes_peak() - live <= workspace + beside);
+      std::vector<T> results = emulator::download(number);
+      results.resize(pass == 0 ? 1 : 2);
+      for (const auto& part : {pass < 2 ? emulator::download(values) : std::vector<T>{},
+                               pass > 0 ? emulator::download(of_rows) : std::vector<T>{},
+                               pass > 0 ? emulator::download(of_others) : std::vector<T>{}}) {
+        results.insert(results.end(), part.begin(), part.end());
       }
       // Roundings of T, and of coefficients as they are multiplied.
       const Exact eps = (std::is_same_v<T, double> ? 0x1p-53 : 0x1p-24) * (8 + 2 * exact.reach);
@@ -331,22 +323,23 @@ void run(const Subject<Loss>& subject, Set set, int64_t workspace, int64_t full_
         check_error(title + (mean ? " mean " : " sum ") + std::to_string(pass) + ": " + what, got,
                     of, yardstick, floor);
       };
-      judge("loss", first[0], exact.loss, std::abs(eager.loss - exact.loss),
+      judge("loss", results[0], exact.loss, std::abs(eager.loss - exact.loss),
             eps * std::abs(exact.loss));
       if (pass > 0) {
-        judge("scale", first[1], exact.scale, std::abs(eager.scale - exact.scale),
+        judge("scale", results[1], exact.scale, std::abs(eager.scale - exact.scale),
               eps * exact.size);
       }
       int64_t at = pass == 0 ? 1 : 2;
       const Exact of_values = worst(eager.values, exact.values);
       for (int64_t i = 0; pass < 2 && i < set.n; ++i, ++at) {
-        judge("value " + std::to_string(i), first[at], exact.values[i], of_values,
+        judge("value " + std::to_string(i), results[at], exact.values[i], of_values,
               eps * std::abs(exact.values[i]));
       }
       const Exact of_gradient = worst(eager.gradient, exact.gradient);
       for (int64_t i = 0; pass > 0 && i < set.all() * set.d; ++i, ++at) {
-        judge("gradient " + std::to_string(i / set.d) + ", " + std::to_string(i % set.d), first[at],
-              exact.gradient[i], of_gradient, eps * exact.mass[i] + 5 * of_w * exact.spread[i]);
+        judge("gradient " + std::to_string(i / set.d) + ", " + std::to_string(i % set.d),
+              results[at], exact.gradient[i], of_gradient,
+              eps * exact.mass[i] + 5 * of_w * exact.spread[i]);
       }
       if (failures > 20) return;
     }

@@ -3,7 +3,6 @@
 #include "cuda/batch_hard.cuh"
 
 #include <algorithm>
-#include <cstring>
 
 #include "self_case.h"
 
@@ -86,14 +85,11 @@ struct On {
     const device::SelfOnDevice<S, T> in{set.n,         set.k,      set.d,   rows.data(),
                                         others.data(), set.itself, nullptr, nullptr,
                                         searched,      {T(1)},     false,   workspace};
-    for (const uint64_t seed : {1, 2}) {
-      emulator::seed(seed);
-      device::hardest<S, T>(runtime, in, labels.data(), choices.data());
-      chosen = emulator::download(choices);
-      CHECK(chosen == chosen_by_definition(set));
-    }
+    device::hardest<S, T>(runtime, in, labels.data(), choices.data());
+    chosen = emulator::download(choices);
+    CHECK(chosen == chosen_by_definition(set));
     const double product = static_cast<double>(set.n * (set.itself ? set.n : set.k) * set.d);
-    if (products > 0) CHECK(static_cast<double>(runtime.multiply_adds()) <= 2 * products * product);
+    if (products > 0) CHECK(static_cast<double>(runtime.multiply_adds()) <= products * product);
   }
 
   // Of any choice.
