@@ -33,7 +33,7 @@ from cuda_binaries import ROOT, WORKERS, run
 from emulator import build as emulator
 
 ARCHITECTURE = 100
-SECONDS = 60  # for one analysis of a kernel
+SECONDS = 300  # for one analysis of a kernel
 # Of branches on data: fall through, and execute guarded instructions; so many turns of loops.
 ASSUMED = {"representative_branches": True, "bounded_computation_loops": True}
 ASSUMED_FREE = "race_free, branches assumed"
