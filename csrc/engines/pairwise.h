@@ -1,9 +1,9 @@
 // The pairwise engine: losses of the n × m scores of two embedding sets, the matrix never stored.
 //
 // Score s_ij = z_ij + bias_j with z the scaled similarity (similarity.h). A row i may have one
-// *target* column; its score has `margin` taken off the similarity. The columns of the target's
-// group (keys with the target's id) leave the row, all but the target itself. A row may own h
-// further keys beside the shared ones (`negatives`).
+// *target* column, else its target is −1; the target's score has `margin` taken off the
+// similarity. The columns of the target's group (keys with the target's id) leave the row, all but
+// the target itself. A row may own h further keys beside the shared ones (`negatives`).
 //
 // A loss is a functor (losses/info_nce.h is the model) that gives
 //     Value               accumulation type T

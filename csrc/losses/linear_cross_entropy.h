@@ -79,7 +79,8 @@ struct LinearCrossEntropy {
     every.push(target);
     if (every.empty()) return {};
     const auto normaliser = Normaliser<T>::of(every);
-    const T weight = weight_of(column);
+    // Rows without a class are ignored, or refused: they are finished, and not used.
+    const T weight = column >= 0 ? weight_of(column) : T(0);
     const T kept = (T(1) - smoothing) * weight;
     // A class of weight 0 costs nothing, not even where its loss is infinite.
     const T own = kept == T(0) ? T(0) : kept * math::softplus(others.lse.above(target));

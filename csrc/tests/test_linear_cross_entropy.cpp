@@ -103,5 +103,10 @@ int main() {
   CHECK(!row_of({0.5, nullptr}, {-inf, -inf}, 0).counts());
   CHECK(row_of({0.5, nullptr}, {-inf, -inf}, 0).value == 0);
   CHECK(std::isnan(row_of({0, nullptr}, {std::nan(""), 0.0}, 1).value));
+  // A row without a class has no weight: what lies before the weights is not read.
+  const double before[] = {7, 1, 2};
+  const Loss weighted{0, before + 1};
+  const double scores[] = {0.5, -1.0}, zero[] = {0, 0};
+  CHECK(weighted.finish(weighted.push(scores, zero, 0, 2), -inf, -1).value == 0);
   return test::report();
 }

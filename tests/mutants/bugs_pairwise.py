@@ -193,7 +193,7 @@ PAIRWISE = (
     (
         "target's class weight forgotten",
         CLASSIFIER,
-        "const T weight = weight_of(column);",
+        "const T weight = column >= 0 ? weight_of(column) : T(0);",
         "const T weight = T(1);",
     ),
     (

@@ -19,7 +19,7 @@ struct Case {
   Similarity similarity = Similarity::kDot;
   double scale = 1, mean = 0;  // of the queries; the keys' is −mean
   Targets targets = Targets::kRandom;
-  bool bias = false, groups = false, weights = false, every_row = false;
+  bool bias = false, groups = false, weights = false;
   int64_t duplicates = 0;  // keys equal to the query of their number
   int64_t nan_row = -1;
   std::vector<double> options = {};
@@ -48,7 +48,7 @@ void check(const char* loss_name, const char* type, const Case& c) {
   std::vector<int64_t> target(c.n, -1), group(c.m);
   for (int64_t i = 0; i < c.n && c.targets != Targets::kNone; ++i) {
     target[i] = c.targets == Targets::kDiagonal ? i : static_cast<int64_t>(random() % c.m);
-    if (c.targets == Targets::kRandom && !c.every_row && i % 7 == 3) target[i] = -1;
+    if (c.targets == Targets::kRandom && i % 7 == 3) target[i] = -1;
   }
   for (int64_t j = 0; j < c.m; ++j) group[j] = static_cast<int64_t>(random() % (c.m / 4 + 1));
   std::vector<float> bias(c.m), weight(c.m);
@@ -165,9 +165,6 @@ void check_all(const char* loss, const char* type, const std::vector<double>& op
                bool diagonal) {
   const auto run = [&](Case c) {
     if (c.options.empty()) c.options = options;
-    // A classifier's row has a class.
-    c.every_row = std::is_same_v<Loss<float>, LinearCrossEntropy<float>>;
-    if (c.every_row) c.targets = Targets::kRandom;
     if (diagonal) {
       c.targets = Targets::kDiagonal;
       c.m = c.n;
