@@ -4,15 +4,16 @@ Skipped without a device, and in a build without CUDA kernels.
 """
 
 import contextlib
+import warnings
 
 import pytest
 import torch
 
 import fastloss
-from accuracy import HALVES, Judge, assert_close
+from accuracy import HALVES, assert_close
 from case import Result, as_leaves, generator, random_upstream, run
-from cases import CASES
 from fastloss import _cuda
+from on_cuda import EDGES, ON_CUDA, VARIANTS, DeviceJudge, gradients_are_judged
 
 if not torch.cuda.is_available():
     REASON = "no CUDA device"
@@ -24,13 +25,14 @@ if REASON:
     pytest.skip(REASON, allow_module_level=True)  # thousands of tests in one line
 pytestmark = pytest.mark.gpu
 
-ON_CUDA = [case for case in CASES if case.name in _cuda.LOSSES]
-VARIANTS = [(case, variant) for case in ON_CUDA for variant in case.variants]
 FEW = [(case, variant) for case in ON_CUDA for variant in case.few_variants]
-EDGES = [(case, edge) for case in ON_CUDA for edge in case.edges]
 REDUCTIONS = ("mean", "none")
 DTYPES = (torch.float32, torch.float64, *HALVES)
 both_engines = pytest.mark.parametrize("engine", ["library", "mma"])
+# Of a type that the engine's own kernels take: by default they leave float32 to the library.
+both_paths = pytest.mark.parametrize(
+    ("engine", "dtype"), [("library", torch.float32), ("mma", torch.bfloat16)]
+)
 
 
 def moved(arguments, device="cuda"):
@@ -74,7 +76,7 @@ def test_every_variant(case, variant, size_index, reduction, engine):
     def make(dtype):
         return case.arguments(variant, case.sizes[size_index], dtype, reduction=reduction)
 
-    judge = Judge(case, make, dtypes=DTYPES)
+    judge = DeviceJudge(case, make, dtypes=DTYPES)
     with fastloss.cuda_engine(engine):
         judge.accept(on_cuda(case))
         judge.accept_loss(on_cuda(case))
@@ -86,7 +88,7 @@ def test_every_variant(case, variant, size_index, reduction, engine):
 def test_several_tiles_and_chunks(case, variant, reduction, engine):
     """Rows and columns in ragged tiles, and chunks of scores as small as they get."""
     size = case.sizes[0].resized(n=517, m=771, d=67)
-    judge = Judge(
+    judge = DeviceJudge(
         case, lambda dtype: case.arguments(variant, size, dtype, reduction=reduction), dtypes=DTYPES
     )
     for limit in (1, 1 << 20, 64 << 20):
@@ -97,13 +99,14 @@ def test_several_tiles_and_chunks(case, variant, reduction, engine):
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 @pytest.mark.parametrize(("case", "edge"), EDGES, ids=str)
 def test_edge(case, edge, reduction):
-    judge = Judge(
+    judge = DeviceJudge(
         case, lambda dtype: case.reduced(edge.arguments(dtype), reduction), terms=edge.terms
     )
     judge.accept_loss(on_cuda(case))
     for dtype, arguments in judge.arguments.items():
         result = run(on_cuda(case), arguments, judge.wrt)
-        judge.accept_result(Result(result.loss, result.gradients if edge.gradients else {}), dtype)
+        gradients = result.gradients if gradients_are_judged(case, edge) else {}
+        judge.accept_result(Result(result.loss, gradients), dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -149,11 +152,11 @@ def test_same_bits_run_to_run(case, variant, reduction, engine):
                 assert_same_bits(first, forward_and_backward(case, leaves, inputs, upstream))
 
 
-@both_engines
+@both_paths
 @pytest.mark.parametrize("case", ON_CUDA, ids=str)
-def test_nothing_waits_for_the_device(case, engine):
+def test_nothing_waits_for_the_device(case, engine, dtype):
     """No pass reads a value of the device, which would stop it and forbid capture."""
-    arguments = case.arguments(case.variants[0], case.sizes[0], torch.float32)
+    arguments = case.arguments(case.variants[0], case.sizes[0], dtype)
     leaves, inputs = cuda_leaves(case, arguments)
     upstream = torch.ones_like(case.function(**leaves).detach())
     with fastloss.cuda_engine(engine), no_synchronisation():
@@ -162,17 +165,28 @@ def test_nothing_waits_for_the_device(case, engine):
 
 @contextlib.contextmanager
 def no_synchronisation():
-    torch.cuda.set_sync_debug_mode("error")
+    def set_mode(mode):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is a prototype
+            torch.cuda.set_sync_debug_mode(mode)
+
+    set_mode("error")
     try:
         yield
     finally:
-        torch.cuda.set_sync_debug_mode("default")
+        set_mode("default")
 
 
+@both_paths
 @pytest.mark.parametrize("case", ON_CUDA, ids=str)
-def test_another_stream(case):
+def test_another_stream(case, engine, dtype):
     """Operands that are made late, on a stream of their own: the kernels follow there."""
-    arguments = case.arguments(case.variants[0], case.sizes[0], torch.float32)
+    with fastloss.cuda_engine(engine):
+        follow_to_another_stream(case, dtype)
+
+
+def follow_to_another_stream(case, dtype):
+    arguments = case.arguments(case.variants[0], case.sizes[0], dtype)
     leaves, inputs = cuda_leaves(case, arguments)
     upstream = torch.ones_like(case.function(**leaves).detach())
     expected = forward_and_backward(case, leaves, inputs, upstream)
@@ -210,15 +224,15 @@ def test_second_device(case):
         assert_close(gradient.cpu(), expected.gradients[name], name)
 
 
-@both_engines
+@both_paths
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize(("case", "variant"), FEW, ids=str)
-def test_peak_bytes(case, variant, reduction, engine):
+def test_peak_bytes(case, variant, reduction, engine, dtype):
     """The bound of the CPU, a copy of the operands (docs/cuda.md), and a MiB for the rounding of
     each allocation."""
     if case.memory_bound is None:
         pytest.skip("no bound is documented")
-    arguments = case.arguments(variant, case.large, torch.float32, reduction=reduction)
+    arguments = case.arguments(variant, case.large, dtype, reduction=reduction)
     leaves, inputs = cuda_leaves(case, arguments)
     names = case.may_require_grad(arguments)
     upstream = torch.ones_like(case.function(**leaves).detach())
@@ -234,13 +248,13 @@ def test_peak_bytes(case, variant, reduction, engine):
         assert 0 < peak <= limit + case.memory_bound(arguments, names) + copies + (1 << 20)
 
 
-@both_engines
+@both_paths
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("case", ON_CUDA, ids=str)
-def test_captured_in_a_graph(case, reduction, engine):
+def test_captured_in_a_graph(case, reduction, engine, dtype):
     """Replayed with other values in the same tensors: the bits of an ordinary call."""
     first, second = (
-        case.arguments(case.variants[0], case.sizes[0], torch.float32, seed, reduction=reduction)
+        case.arguments(case.variants[0], case.sizes[0], dtype, seed, reduction=reduction)
         for seed in (1, 2)
     )
     leaves, inputs = cuda_leaves(case, first)

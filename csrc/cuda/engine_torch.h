@@ -16,13 +16,19 @@
 
 namespace fastloss::device {
 
-// float32 rows are rounded to tf32 only where torch may do so.
+// float32 rows are rounded to tf32 only where torch's own products are: asked as they ask, since
+// allowTF32CuBLAS() throws once torch.backends.cuda.matmul.fp32_precision was set.
+inline bool takes_tf32() {
+  return at::globalContext().float32Precision(at::Float32Backend::CUDA, at::Float32Op::MATMUL) ==
+         at::Float32Precision::TF32;
+}
+
 template <class S>
 bool takes_tiles([[maybe_unused]] const std::string& name,
                  [[maybe_unused]] const at::Tensor& tensor) {
   if constexpr (std::is_same_v<S, double>) return false;
   if (cuda::engine_choice() != cuda::Engine::kMma) return false;
-  if (std::is_same_v<S, float> && !at::globalContext().allowTF32CuBLAS()) return false;
+  if (std::is_same_v<S, float> && !takes_tf32()) return false;
 #if !defined(FASTLOSS_EMULATOR)
   int major = 0, minor = 0;
   const int device = tensor.device().index();
