@@ -98,6 +98,7 @@ def test_tf32_by_the_newer_switch(precision, tiles, emulated):
         matmul.fp32_precision = before
     names = build.names_by_place(extension.library())
     launched = {cuda_binaries.readable(names[place]) for place in emulated.launched()}
+    assert launched
     assert any("mma::" in kernel for kernel in launched) == tiles
 
 

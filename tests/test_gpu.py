@@ -181,19 +181,15 @@ def no_synchronisation():
 @pytest.mark.parametrize("case", ON_CUDA, ids=str)
 def test_another_stream(case, engine, dtype):
     """Operands that are made late, on a stream of their own: the kernels follow there."""
-    with fastloss.cuda_engine(engine):
-        follow_to_another_stream(case, dtype)
-
-
-def follow_to_another_stream(case, dtype):
     arguments = case.arguments(case.variants[0], case.sizes[0], dtype)
     leaves, inputs = cuda_leaves(case, arguments)
     upstream = torch.ones_like(case.function(**leaves).detach())
-    expected = forward_and_backward(case, leaves, inputs, upstream)
+    with fastloss.cuda_engine(engine):
+        expected = forward_and_backward(case, leaves, inputs, upstream)
     stream = torch.cuda.Stream()
     late = {name: torch.zeros_like(leaves[name]) for name in case.operands if name in leaves}
     torch.cuda.synchronize()
-    with torch.cuda.stream(stream):
+    with fastloss.cuda_engine(engine), torch.cuda.stream(stream):
         torch.cuda._sleep(200_000_000)  # cycles: a tenth of a second
         for name, value in late.items():
             value.copy_(leaves[name].detach())
